@@ -1,0 +1,203 @@
+"""The configuration tree: file (TOML) < environment (EDGE_ES_*) < command line. Unknown keys are errors.
+
+Knows names, ranges and defaults; reads no model and imports no torch.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from edge_es.errors import ConfigError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    ref: str = Field("pocket", description="'pocket', a Hugging Face hub id, or a local folder")
+    revision: str | None = Field(None, description="hub revision (branch, tag or commit)")
+    quantization: Literal["nf4", "int8", "none"] = "nf4"
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    context: int | None = Field(None, ge=16, description="tokens of context; default: what the model states")
+
+
+class SearchSection(Section):
+    space: Literal["adapter"] = "adapter"
+    rank: int = Field(2, ge=1, le=64, description="input directions a layer that one input side searches")
+    max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
+    population: int = Field(32, ge=2, description="members a step; even, since they come in antithetic pairs")
+    sigma: float = Field(0.05, gt=0, description="standard deviation of a member's perturbation")
+    alpha: float = Field(0.05, gt=0, description="step size")
+    shaping: Literal["zscore", "rank"] = "zscore"
+    seed: int = Field(0, ge=0, lt=2**63)
+
+
+class MaskSection(Section):
+    kind: Literal["none", "random"] = "none"
+    density: float = Field(1.0, gt=0, le=1, description="share of the delta's rows that may move")
+
+
+class ProtectSection(Section):
+    energy: float = Field(
+        0.99, ge=0, lt=1, description="share of the protected inputs' energy that is removed; 0 turns it off"
+    )
+    inputs: str = Field(
+        "auto", description="JSON Lines of protected prompts; 'auto': the model's own, else sampled from the anchor"
+    )
+
+
+class GuardsSection(Section):
+    clip: float | None = Field(None, gt=0, description="largest norm of a step")
+    mask: MaskSection = MaskSection()
+    decay: float = Field(0.0, ge=0, lt=1, description="share of the delta that is drawn back to the anchor each step")
+    trust_radius: float | None = Field(None, gt=0, description="largest norm of the delta")
+    protect: ProtectSection = ProtectSection()
+
+
+class GatesSection(Section):
+    min_reliability: float = Field(0.0, ge=-1, le=1, description="least split-half reliability of the fitness; -1 off")
+    max_tie_rate: float = Field(0.9, ge=0, le=1, description="most events on which all members tie; 1 off")
+    canary_kl: float | None = Field(0.5, gt=0, description="most nats a token between anchor and candidate")
+
+
+class LearnSection(Section):
+    enabled: bool = True
+    min_events: int = Field(16, ge=1)
+    max_uses: int = Field(64, ge=1, description="steps that one event may serve")
+    batch: int = Field(32, ge=1, description="events a step")
+    holdout: float = Field(0.2, ge=0, lt=1, description="share of the events that is never trained on, only probed")
+    kl_below: float = Field(0.05, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness")
+    kl_weight: float = Field(1.0, ge=0)
+    memory_budget: str = Field("auto", description="'auto' or a size such as '8GiB'")
+
+
+class ProbesSection(Section):
+    every: int = Field(20, ge=1, description="versions between two probe rounds")
+    tolerance: float = Field(0.02, ge=0, lt=1, description="drop in retention that is not yet forgetting")
+    alpha: float = Field(0.01, gt=0, lt=0.5, description="significance asked of each half of a suite")
+    suites: list[str] = Field(["auto"], description="JSON Lines files; 'auto': the suites that ship with the model")
+
+
+class RollbackSection(Section):
+    halve_step: bool = True
+    max_in_a_row: int = Field(3, ge=1, description="rollbacks without a passed probe between; then learning pauses")
+
+
+class MetricSection(Section):
+    type: Literal["boolean", "float"]
+    optimize: Literal["max", "min"] = "max"
+    low: float = -1.0
+    high: float = 1.0
+
+
+class ServeSection(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8420, ge=0, le=65535, description="0 takes a free one")
+    max_tokens: int = Field(256, ge=1, description="answer length where a request names none")
+    max_rows: int = Field(32, ge=1, description="answers decoded at once")
+    max_waiting: int = Field(256, ge=1, description="requests that may wait; more are answered 429")
+    allowed_hosts: list[str] = Field([], description="further Host names, beside loopback and `host`")
+
+
+class StateSection(Section):
+    dir: str | None = Field(None, description="state folder; default: the user's data folder")
+
+
+BUILT_IN_METRICS = {
+    "thumbs": MetricSection(type="boolean"),
+    "rating": MetricSection(type="float", low=-1.0, high=1.0),
+}
+
+
+class Config(BaseSettings):
+    """The whole tree. `load` builds it; the fields are frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDGE_ES_", env_nested_delimiter="__", extra="forbid", frozen=True, allow_inf_nan=False
+    )
+
+    model: ModelSection = ModelSection()
+    search: SearchSection = SearchSection()
+    guards: GuardsSection = GuardsSection()
+    gates: GatesSection = GatesSection()
+    learn: LearnSection = LearnSection()
+    probes: ProbesSection = ProbesSection()
+    rollback: RollbackSection = RollbackSection()
+    metrics: dict[str, MetricSection] = {}
+    serve: ServeSection = ServeSection()
+    state: StateSection = StateSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` hands the file in by init; the environment goes before it, the command line is merged by `load`.
+        return (env_settings, init_settings)
+
+    def all_metrics(self) -> dict[str, MetricSection]:
+        """Configured metrics over the built-in ones."""
+        return {**BUILT_IN_METRICS, **self.metrics}
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file as a tree. Raises ConfigError that names the file and the line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} does not exist; `edge-es config init` writes one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
+
+
+def load(path: Path | None = None, command_line: dict[str, Any] | None = None) -> Config:
+    """File < environment < command line.
+
+    `command_line` is a nested dict of the options that were given. Raises ConfigError with one line that names the key.
+    """
+    tree = read_toml(path) if path else {}
+    try:
+        config = Config(**tree)
+        if command_line:
+            config = Config.model_validate(_merge(config.model_dump(), command_line))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = "unknown key; `edge-es config show` lists all keys" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"configuration key {key}: {hint}") from None
+    if config.search.population % 2:
+        raise ConfigError(f"configuration key search.population: {config.search.population} is odd; members come in pairs")
+    if config.search.rank > config.search.max_rank:
+        raise ConfigError("configuration key search.max_rank: it must be at least search.rank")
+    return config
+
+
+UNITS = {"B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def parse_bytes(text: str) -> int:
+    """'8GiB', '512 MiB' or '1000000' in bytes. Raises ConfigError."""
+    compact = text.replace(" ", "").upper()
+    digits = compact.rstrip("BKMGTI")
+    try:
+        return int(float(digits) * UNITS[compact[len(digits) :] or "B"])
+    except (ValueError, KeyError, OverflowError):
+        raise ConfigError(f"'{text}' is no size in bytes; write it like '8GiB'") from None

@@ -1,0 +1,81 @@
+"""Noise as a pure function of (seed, step, pair, tensor name), in exact integer arithmetic.
+
+Library normal generators differ between CPUs and CUDA; these do not: a 32-bit counter is hashed (the finaliser of
+MurmurHash3, twice, under a 64-bit key) and the bits of the hash are counted. The count of 32 fair bits is binomial;
+centred and divided by sqrt(8) it has mean 0, variance 1 and excess kurtosis -1/16, close to a normal draw and exact
+on every machine. The key is the SHA-256 of (seed, step, pair, tensor name), so that two tensors of one shape never
+share noise. Antithetic members share a pair and differ in sign.
+"""
+
+import hashlib
+import math
+
+import torch
+
+GENERATOR = "murmur3x2-binomial32/1"  # named in every ledger row; change it when a single bit of the output changes
+SCALE = 1.0 / math.sqrt(8.0)
+
+_MASK = 0xFFFFFFFF
+
+
+def key(seed: int, step: int, pair: int, name: str) -> tuple[int, int]:
+    """Two 32-bit words that salt the counter."""
+    digest = hashlib.sha256(f"{seed}/{step}/{pair}/{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+def _finalise(h: torch.Tensor) -> torch.Tensor:
+    """MurmurHash3's fmix32 on int64 tensors that hold 32-bit values; in place."""
+    # A 64-bit product may wrap, but its low 32 bits are right whatever the wrap, and only they are kept.
+    h ^= h >> 16
+    h *= 0x85EBCA6B
+    h &= _MASK
+    h ^= h >> 13
+    h *= 0xC2B2AE35
+    h &= _MASK
+    h ^= h >> 16
+    return h
+
+
+def _bit_count(h: torch.Tensor) -> torch.Tensor:
+    """Number of set bits of 32-bit values in an int64 tensor; in place."""
+    h -= (h >> 1) & 0x55555555
+    h = (h & 0x33333333) + ((h >> 2) & 0x33333333)
+    h = (h + (h >> 4)) & 0x0F0F0F0F
+    h *= 0x01010101
+    h &= _MASK
+    return h >> 24
+
+
+def bits(words: list[tuple[int, int]], size: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Centred bit counts, -16 to 16. Returns (len(words), size) int8, one row a key."""
+    counter = torch.arange(size, dtype=torch.int64, device=device)
+    keys = torch.tensor(words, dtype=torch.int64, device=device).reshape(-1, 2, 1)
+    h = _finalise((counter * 0x9E3779B9 & _MASK) ^ keys[:, 0])
+    h = _finalise((h + keys[:, 1]) & _MASK)
+    return (_bit_count(h) - 16).to(torch.int8)
+
+
+def noise(
+    seed: int, step: int, pairs: range, name: str, shape: tuple[int, ...], device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Unit-variance noise of tensor `name` for several pairs. Returns (len(pairs), *shape) fp32.
+
+    Values are integers times SCALE, each rounded once, so they are equal bit for bit on every device.
+    """
+    counts = bits([key(seed, step, pair, name) for pair in pairs], math.prod(shape), device)
+    return (counts.to(torch.float32) * SCALE).reshape(len(pairs), *shape)
+
+
+def keep_rows(seed: int, name: str, rows: int, density: float) -> torch.Tensor:
+    """A fixed random mask: which rows of tensor `name` may move. Returns (rows,) bool with round(density * rows) set.
+
+    Chosen by hash order, so that the same seed keeps the same rows on every machine; at least one row is kept.
+    """
+    counter = torch.arange(rows, dtype=torch.int64)
+    first, second = key(seed, -1, -1, f"mask/{name}")
+    h = _finalise((counter * 0x9E3779B9 & _MASK) ^ first)
+    h = _finalise((h + second) & _MASK) * rows + counter  # ties broken by index
+    kept = torch.zeros(rows, dtype=torch.bool)
+    kept[h.argsort()[: max(1, round(density * rows))]] = True
+    return kept

@@ -1,0 +1,93 @@
+"""Evolution strategies: ask for members, shape their fitness, tell a step. Knows numbers and tensors, no model.
+
+The step is the antithetic estimator of Salimans et al. (arXiv 1703.03864) with the scaling of the paper that
+edge-es answers (arXiv 2601.20861): delta += alpha / N * sum over members of shaped fitness * noise, no division by
+sigma. Members come in pairs (+eps, -eps) that share one noise tensor.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edge_es.spaces.adapter import Delta, InputSide, Part, flat_step, row_mask
+
+
+@dataclass(frozen=True)
+class Population:
+    """The members of one step. Nothing of them is stored: noise is regenerated from (seed, step, pair, layer)."""
+
+    seed: int
+    step: int
+    size: int
+    sigma: float
+    side: InputSide
+
+    @property
+    def pairs(self) -> int:
+        """Members are numbered pair by pair: 2 * pair is plus, 2 * pair + 1 is minus."""
+        return self.size // 2
+
+
+def ask(delta: Delta, seed: int, step: int, size: int, sigma: float) -> Population:
+    """A population of `size` (even) around `delta`, in its active part."""
+    if size < 2 or size % 2:
+        raise ValueError(f"a population is even and at least 2, not {size}")
+    return Population(seed, step, size, sigma, delta.active.side)
+
+
+def zscore(fitness: Sequence[float]) -> list[float]:
+    """(f - mean) / standard deviation; zeros where all are equal."""
+    spread = statistics.pstdev(fitness)
+    centre = statistics.fmean(fitness)
+    return [(f - centre) / spread if spread > 0 else 0.0 for f in fitness]
+
+
+def centred_rank(fitness: Sequence[float]) -> list[float]:
+    """Ranks mapped to [-1/2, 1/2], ties sharing their mean rank; zeros where all are equal."""
+    values = np.asarray(fitness, dtype=np.float64)
+    order = np.sort(values)
+    low, high = np.searchsorted(order, values, "left"), np.searchsorted(order, values, "right")
+    rank = (low + high - 1) / 2
+    return [float(r) for r in rank / max(1, len(values) - 1) - 0.5]
+
+
+SHAPING = {"zscore": zscore, "rank": centred_rank}
+
+
+def apply(
+    delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, guards: Mapping[str, float]
+) -> Delta:
+    """The delta after a step, as live learning and replay both compute it.
+
+    `guards` holds the scalars that were decided when the step was made: `mask` (density; absent: all rows), and the
+    factors `clip` (on the step), `decay` and `trust` (on the whole delta, frozen parts included). Only elementwise
+    fp32 operations in a fixed order; no matrix product, no reduction.
+    """
+    active = delta.active
+    assert active.b is not None
+    step_b = raw_step(delta, seed, step, shaped, alpha, guards.get("mask"))
+    step_b.mul_(_fp32(guards.get("clip", 1.0)))
+    decay, trust = _fp32(guards.get("decay", 1.0)), _fp32(guards.get("trust", 1.0))
+    parts = [Part(p.side, p.b.mul(decay).mul_(trust)) for p in delta.parts[:-1] if p.b is not None]
+    return Delta((*parts, Part(active.side, active.b.mul(decay).add_(step_b).mul_(trust))))
+
+
+def raw_step(
+    delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, density: float | None
+) -> torch.Tensor:
+    """The masked step before any clip, (side.size,) fp32. `shaped` holds plus and minus members in turn."""
+    side = delta.active.side
+    weights = [_fp32(alpha / len(shaped) * (shaped[i] - shaped[i + 1])) for i in range(0, len(shaped), 2)]
+    device = next(iter(side.a.values())).device
+    step_b = flat_step(side, seed, step, weights, device)
+    if density is not None:
+        step_b.mul_(row_mask(side, seed, density).to(device))
+    return step_b
+
+
+def _fp32(value: float) -> float:
+    """Rounded to fp32 once, so that no device rounds a double scalar in a way of its own."""
+    return float(np.float32(value))

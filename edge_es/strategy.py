@@ -7,7 +7,7 @@ sigma. Members come in pairs (+eps, -eps) that share one noise tensor.
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,13 +17,17 @@ from edge_es.spaces.adapter import Delta, InputSide, Part, flat_step, row_mask
 
 @dataclass(frozen=True)
 class Population:
-    """The members of one step. Nothing of them is stored: noise is regenerated from (seed, step, pair, layer)."""
+    """The members of one step: noise is a function of (seed, step, pair, layer) and lives no longer than the step.
+
+    made: perturbations already generated for this step, kept so that its batches do not make them anew.
+    """
 
     seed: int
     step: int
     size: int
     sigma: float
     side: InputSide
+    made: dict[tuple[str, range], torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def pairs(self) -> int:

@@ -1,0 +1,141 @@
+"""Log-likelihood of answers under any version or member: one forward pass, logits only where an answer is predicted.
+
+Rows are padded on the right, so under a causal mask padding is never seen and no attention mask is needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from edge_es.model import Base
+from edge_es.sidechannel import MixedRows, Rows
+from edge_es.slices import Slices
+from edge_es.spaces.adapter import Delta
+
+
+@dataclass(frozen=True)
+class Text:
+    """Token ids of a prompt (not empty) and of the answer that follows it; only the answer is scored."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+@dataclass(frozen=True)
+class AnswerScores:
+    """One entry a row, on the CPU.
+
+    total: log-likelihood of the answer in nats, fp32. tokens: tokens in the answer, int64. greedy: bool, every
+    answer token is the argmax, so that greedy decoding gives exactly this answer.
+    """
+
+    total: torch.Tensor
+    tokens: torch.Tensor
+    greedy: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts as tensors on the device: ids (n, seq); columns (c,) positions whose logits are kept; targets (n, c) the
+    token each of them predicts; answer (n, c) bool, where that token belongs to the answer."""
+
+    ids: torch.Tensor
+    columns: torch.Tensor
+    targets: torch.Tensor
+    answer: torch.Tensor
+
+
+def collate(base: Base, texts: Sequence[Text]) -> Batch:
+    """Pads on the right. Texts of similar length keep it lean."""
+    length = max(len(text) for text in texts)
+    ids = torch.full((len(texts), length), base.pad_id)
+    answer = torch.zeros(len(texts), length, dtype=torch.bool)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = torch.tensor(text.prompt + text.answer)
+        answer[row, len(text.prompt) : len(text)] = True
+    columns = answer.any(0).nonzero().flatten()  # of the answer tokens; their logits stand one to the left
+    if not len(columns):
+        columns = torch.tensor([length - 1])
+    device = base.device
+    return Batch(
+        ids.to(device), (columns - 1).to(device), ids[:, columns].to(device), answer[:, columns].to(device)
+    )
+
+
+def batches(texts: Sequence[Text], max_tokens: int) -> list[list[int]]:
+    """Indices of `texts` in groups of similar length, each of at most `max_tokens` padded tokens (or one text)."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(texts)), key=lambda i: len(texts[i])):
+        if groups and (len(groups[-1]) + 1) * len(texts[index]) <= max_tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+@torch.inference_mode()
+def answer_logits(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1) -> torch.Tensor:
+    """Logits at the kept columns, (repeats * n, c, vocabulary) fp32; the batch stands `repeats` times, whole after whole.
+
+    `rows` None is the anchor.
+    """
+    ids = batch.ids.repeat(repeats, 1)
+    options = {"input_ids": ids, "use_cache": False, "logits_to_keep": batch.columns}
+    if rows is None:
+        logits = base.model(**options).logits
+    else:
+        with base.channel.using(rows):
+            logits = base.model(**options).logits
+    result: torch.Tensor = logits.float()
+    return result
+
+
+@torch.inference_mode()
+def score_batch(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1) -> AnswerScores:
+    """Scores of `repeats` copies of the batch, (repeats * n,) each."""
+    logits = answer_logits(base, batch, rows, repeats)
+    targets, answer = batch.targets.repeat(repeats, 1), batch.answer.repeat(repeats, 1)
+    picked = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+    right = (logits.argmax(-1) == targets) | ~answer
+    return AnswerScores((picked * answer).sum(1).cpu(), answer.sum(1).cpu(), right.all(1).cpu())
+
+
+def same_weights(base: Base, delta: Delta, rows: int) -> Rows | None:
+    """All rows answered by one version."""
+    return MixedRows([delta] * rows, base.device) if delta.parts else None
+
+
+def score(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 16384) -> Slices[AnswerScores]:
+    """Scores of every text under one version, in the order of `texts`; yields between batches."""
+    total, tokens = torch.zeros(len(texts)), torch.zeros(len(texts), dtype=torch.int64)
+    greedy = torch.zeros(len(texts), dtype=torch.bool)
+    for group in batches(texts, max_tokens):
+        some = score_batch(base, collate(base, [texts[i] for i in group]), same_weights(base, delta, len(group)))
+        total[group], tokens[group], greedy[group] = some.total, some.tokens, some.greedy
+        yield
+    return AnswerScores(total, tokens, greedy)
+
+
+@torch.inference_mode()
+def kl_batch(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1) -> torch.Tensor:
+    """Mean KL(anchor || rows' weights) a token over the answer, nats, (repeats * n,) fp32 on the CPU."""
+    anchor = answer_logits(base, batch, None).log_softmax(-1)  # (n, c, vocabulary)
+    other = answer_logits(base, batch, rows, repeats).log_softmax(-1).unflatten(0, (repeats, -1))
+    each = (anchor.exp() * (anchor - other)).sum(-1)  # (repeats, n, c)
+    mean = (each * batch.answer).sum(-1) / batch.answer.sum(-1).clamp(min=1)
+    return mean.flatten().cpu()
+
+
+def kl(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 4096) -> Slices[torch.Tensor]:
+    """KL from the anchor of one version, mean a token over each text's answer, nats, (len(texts),) fp32."""
+    result = torch.zeros(len(texts))
+    for group in batches(texts, max_tokens):
+        batch = collate(base, [texts[i] for i in group])
+        result[group] = kl_batch(base, batch, same_weights(base, delta, len(group)))
+        yield
+    return result
+

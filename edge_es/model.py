@@ -1,0 +1,231 @@
+"""Loads a causal language model with its tokenizer and makes it read-only: the base.
+
+Any Hugging Face causal LM by hub id or local folder, safetensors only, quantized through bitsandbytes (nf4 with
+double quantization, or int8) or not at all. `trust_remote_code` stays off.
+"""
+
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edge_es.config import ModelSection
+from edge_es.errors import InputError, ModelError
+from edge_es.feedback import Prompt
+from edge_es.sidechannel import SideChannel
+
+
+@dataclass(frozen=True)
+class Base:
+    """The quantized pretrained model: read-only for the whole life of the process, byte for byte.
+
+    end_ids: tokens that end an answer; the first is the one that `encode_answer` appends.
+    layers: names of the linears that a delta may move. sha256: of all bytes, as loaded (`base_hash`).
+    """
+
+    model: Any
+    tokenizer: Any
+    ref: str
+    quantization: str
+    device: torch.device
+    dtype: torch.dtype
+    context: int
+    end_ids: tuple[int, ...]
+    pad_id: int
+    layers: tuple[str, ...]
+    channel: SideChannel
+    sha256: str
+
+    def outs(self) -> dict[str, int]:
+        """layer name -> output features."""
+        return {name: self.model.get_submodule(name).out_features for name in self.layers}
+
+    def bytes(self) -> int:
+        """Bytes that the weights occupy on the device."""
+        return sum(t.numel() * t.element_size() for _, t in _tensors(self.model))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """'auto' takes a GPU where there is one. Raises ModelError for a GPU that is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("model.device is 'cuda' but no CUDA GPU is usable here; take 'cpu' or 'auto'")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def load_base(section: ModelSection) -> Base:
+    """The base, on its device. Raises ModelError with one line that names the reference and the remedy."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = choose_device(section.device)
+    # bf16 products are slow on most CPUs, and small models lose accuracy in them; GPUs gain.
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    source = _source(section.ref)
+    options: dict[str, Any] = {"revision": section.revision} if section.revision else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype,
+            device_map={"": str(device)},
+            quantization_config=_quantization(section.quantization, dtype),
+            **options,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"model '{section.ref}' cannot be loaded ({reason}); give a folder with config.json, *.safetensors and a "
+            "tokenizer, or a hub id that this machine can reach or has cached"
+        ) from None
+    model.eval().requires_grad_(False)
+    _keep_read_only(model)
+    head = model.get_output_embeddings()
+    layers = tuple(n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    if not layers:
+        raise ModelError(f"model '{section.ref}' has no linear layers that a delta could move; take another one")
+    stated = getattr(model.config, "max_position_embeddings", None) or 2048
+    return Base(
+        model=model,
+        tokenizer=tokenizer,
+        ref=section.ref,
+        quantization=section.quantization,
+        device=device,
+        dtype=dtype,
+        context=min(stated, section.context or stated),
+        end_ids=_end_ids(model, tokenizer),
+        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        layers=layers,
+        channel=SideChannel(model, layers),
+        sha256=base_hash_of(model),
+    )
+
+
+def _source(ref: str) -> str:
+    if ref == "pocket":
+        from edge_es.pocket import MODEL_DIR
+
+        return str(MODEL_DIR)
+    folder = Path(ref).expanduser()
+    if folder.exists() or ref.startswith(("/", ".", "~")):
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"model '{ref}' is no model folder: it has no config.json; name the folder that has one")
+        return str(folder)
+    return ref
+
+
+def _quantization(kind: str, dtype: torch.dtype) -> Any:
+    if kind == "none":
+        return None
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of an optional kernel hub at import
+    from transformers import BitsAndBytesConfig
+
+    if kind == "int8":
+        warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")  # once a call, on CPU
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _keep_read_only(model: Any) -> None:
+    """Switches off bitsandbytes' in-place repacking of 4-bit weights on CPUs with AVX512-BF16 (upstream #2078)."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    stated = model.generation_config.eos_token_id
+    ids = [stated] if isinstance(stated, int) else list(stated or [])
+    own = tokenizer.eos_token_id
+    if own is not None:
+        ids = [own, *(i for i in ids if i != own)]
+    if not ids:
+        raise ModelError("the model states no end-of-text token; set eos_token_id in its generation_config.json")
+    return tuple(ids)
+
+
+def _tensors(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """Every tensor of the base by name: parameters, buffers, and the scales of quantized weights."""
+    found = [*model.named_parameters(), *model.named_buffers()]
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        state = getattr(weight, "quant_state", None)
+        if state is not None:
+            found += [(f"{name}.quant.{k}", v) for k, v in state.as_dict().items() if isinstance(v, torch.Tensor)]
+        scales = getattr(weight, "SCB", None)
+        if scales is None:
+            scales = getattr(getattr(module, "state", None), "SCB", None)  # bitsandbytes moves it at the first forward
+        if scales is not None:
+            found.append((f"{name}.SCB", scales))
+    return sorted(found, key=lambda item: item[0])
+
+
+def base_hash_of(model: Any) -> str:
+    """SHA-256 over the names, types and bytes of all tensors of the model."""
+    digest = hashlib.sha256()
+    for name, tensor in _tensors(model):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def base_hash(base: Base) -> str:
+    """The base's hash now; equal to `base.sha256`, whatever has happened since it was loaded."""
+    return base_hash_of(base.model)
+
+
+def encode_prompt(base: Base, prompt: Prompt, room: int = 1) -> tuple[int, ...]:
+    """Token ids of a prompt, ready for the answer's first token.
+
+    A chat goes through the model's chat template; a model without one gets the messages' texts, a line each. Raises
+    InputError if there is nothing to answer, or fewer than `room` tokens of context are left for the answer.
+    """
+    if prompt.text is not None:
+        ids = base.tokenizer(prompt.text).input_ids
+        field = "prompt"
+    elif base.tokenizer.chat_template:
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        ids = base.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        field = "messages"
+    else:
+        ids = base.tokenizer("\n".join(m.content for m in prompt.messages)).input_ids
+        field = "messages"
+    if not ids:
+        raise InputError("the prompt has no tokens; write something to answer", field)
+    if len(ids) + room > base.context:
+        raise InputError(
+            f"the prompt has {len(ids)} tokens and {room} must be left for the answer, but the context holds "
+            f"{base.context}; shorten it",
+            field,
+        )
+    return tuple(ids)
+
+
+def encode_answer(base: Base, text: str, ended: bool = True) -> tuple[int, ...]:
+    """Token ids of an answer, with the end-of-turn token if it `ended`. May be empty for an empty unended answer."""
+    ids = base.tokenizer(text, add_special_tokens=False).input_ids
+    return (*ids, base.end_ids[0]) if ended else tuple(ids)
+
+
+def decode_text(base: Base, ids: Sequence[int]) -> str:
+    """Text of token ids, without special tokens."""
+    text: str = base.tokenizer.decode(list(ids), skip_special_tokens=True)
+    return text
+
+
+def offline() -> None:
+    """Keeps the hub libraries from looking for a network; call before the first load of a local model."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")

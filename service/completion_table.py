@@ -1,0 +1,82 @@
+"""Served answers, kept so that feedback can name them by inference id or by episode."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from edge_es.feedback import Prompt
+from service.clock import now
+from service.database import Database
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One choice of a completion."""
+
+    text: str
+    finish_reason: str  # stop | length
+
+
+@dataclass(frozen=True)
+class StoredCompletion:
+    """What was asked, what was answered, and by which version."""
+
+    id: str
+    version: int
+    kind: Literal["chat", "text"]
+    prompt: Prompt
+    answers: tuple[Answer, ...]
+    prompt_tokens: int
+    completion_tokens: int
+    episode_id: str | None = None
+    created_at: str = ""  # set by the store
+
+
+class CompletionTable(Database):
+    """The part of the store that keeps completions."""
+
+    def add_completion(self, completion: StoredCompletion) -> None:
+        """Durable when it returns. Raises DiskFull."""
+        answers = [asdict(answer) for answer in completion.answers]
+        with self.transaction() as db:
+            db.execute(
+                """INSERT INTO completions (id, created_at, version, kind, input, answers, episode_id,
+                                            prompt_tokens, completion_tokens)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    completion.id,
+                    now(),
+                    completion.version,
+                    completion.kind,
+                    json.dumps(completion.prompt.as_json(), ensure_ascii=False),
+                    json.dumps(answers, ensure_ascii=False),
+                    completion.episode_id,
+                    completion.prompt_tokens,
+                    completion.completion_tokens,
+                ),
+            )
+
+    def completion(self, completion_id: str) -> StoredCompletion | None:
+        """By inference id."""
+        found = self._completions("id = ?", completion_id)
+        return found[0] if found else None
+
+    def episode(self, episode_id: str) -> list[StoredCompletion]:
+        """All completions of a session, oldest first."""
+        return self._completions("episode_id = ?", episode_id)
+
+    def _completions(self, condition: str, value: str) -> list[StoredCompletion]:
+        return [
+            StoredCompletion(
+                id=row["id"],
+                version=row["version"],
+                kind=row["kind"],
+                prompt=Prompt.from_json(json.loads(row["input"])),
+                answers=tuple(Answer(**answer) for answer in json.loads(row["answers"])),
+                prompt_tokens=row["prompt_tokens"],
+                completion_tokens=row["completion_tokens"],
+                episode_id=row["episode_id"],
+                created_at=row["created_at"],
+            )
+            for row in self.query(f"SELECT * FROM completions WHERE {condition} ORDER BY seq", value)
+        ]

@@ -1,0 +1,231 @@
+"""Feedback events: stored as sent, handed to the learner, never lost and never counted twice."""
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edge_es.errors import InputError, StateError
+from edge_es.feedback import Event
+from service.clock import now
+from service.database import Database
+
+State = Literal["pending", "held_out", "used", "set_aside", "kept"]
+
+
+class Conflict(InputError):
+    """An id comes again with another body."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """An event as it was sent and what became of it."""
+
+    id: str
+    kind: str
+    state: State
+    reason: str | None
+    used_in: tuple[int, ...]  # versions
+    received_at: str
+    body: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `GET /v1/feedback/{id}`."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "state": self.state,
+            "reason": self.reason,
+            "used_in": list(self.used_in),
+            "received_at": self.received_at,
+            "feedback": self.body,
+        }
+
+
+def canonical(body: Mapping[str, Any]) -> str:
+    """One text for equal bodies, whatever the order of their keys. The id and `dryrun` do not count."""
+    said = {key: value for key, value in body.items() if key not in ("id", "dryrun") and value is not None}
+    return json.dumps(said, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+_USED = """EXISTS (SELECT 1 FROM event_uses JOIN ledger USING (attempt)
+           WHERE event_id = events.id AND version IS NOT NULL)"""
+_STATE = f"CASE WHEN state = 'pending' AND uses > 0 AND {_USED} THEN 'used' ELSE state END"
+
+
+def _text_list(values: Iterable[str]) -> str:
+    """For `IN (SELECT value FROM json_each(?))`: any number of values in one parameter."""
+    return json.dumps(list(values))
+
+
+class EventTable(Database):
+    """The part of the store that keeps events."""
+
+    def repeats(self, event_id: str, body: Mapping[str, Any]) -> bool:
+        """Has this very event come before? Raises Conflict if its id has come with another body."""
+        row = self.query_one("SELECT body FROM events WHERE id = ?", event_id)
+        if row is None:
+            return False
+        if row["body"] != canonical(body):
+            raise Conflict(
+                f"id {event_id} was used for other feedback; send new feedback with a new id", param="id"
+            )
+        return True
+
+    def add_event(self, event: Event, body: Mapping[str, Any], held_out: bool) -> bool:
+        """Durable when it returns. False if the same event was there already.
+
+        `body` is the feedback as it was sent. Raises Conflict (same id, other body) or DiskFull.
+        """
+        with self.transaction() as db:
+            if self.repeats(event.id, body):
+                return False
+            state = "kept" if event.kind == "comment" else "held_out" if held_out else "pending"
+            db.execute(
+                "INSERT INTO events (id, received_at, body, event, kind, source, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    event.id,
+                    now(),
+                    canonical(body),
+                    json.dumps(event.as_json(), ensure_ascii=False),
+                    event.kind,
+                    event.tags.get("source"),
+                    state,
+                ),
+            )
+        return True
+
+    def pending(self, limit: int, max_uses: int) -> list[tuple[Event, int]]:
+        """Events to learn from with the turns each has served: fewest uses first, then oldest first."""
+        rows = self.query(
+            "SELECT event, uses FROM events WHERE state = 'pending' AND uses < ? ORDER BY uses, seq LIMIT ?",
+            max_uses,
+            limit,
+        )
+        return [(Event.from_json(json.loads(row["event"])), row["uses"]) for row in rows]
+
+    def count_waiting(self, max_uses: int = 1) -> int:
+        """Events that no turn has used yet, if a turn may use any."""
+        return self._count("state = 'pending' AND uses = 0 AND uses < ?", max_uses)
+
+    def count_usable(self, max_uses: int) -> int:
+        """Events that have served fewer than `max_uses` turns."""
+        return self._count("state = 'pending' AND uses < ?", max_uses)
+
+    def _count(self, condition: str, *values: Any) -> int:
+        return int(self.query(f"SELECT count(*) FROM events WHERE {condition}", *values)[0][0])
+
+    def used_events(self, limit: int, seed: int) -> list[Event]:
+        """A sample, drawn by `seed`, of the events that have served a turn and still stand; oldest first."""
+        ids = [
+            row["seq"]
+            for row in self.query("SELECT seq FROM events WHERE state = 'pending' AND uses > 0 ORDER BY seq")
+        ]
+        drawn = sorted(random.Random(seed).sample(ids, min(limit, len(ids))))
+        rows = self.query(
+            "SELECT event FROM events WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+            json.dumps(drawn),
+        )
+        return [Event.from_json(json.loads(row["event"])) for row in rows]
+
+    def held_out(self, limit: int = 1000) -> list[Event]:
+        """The newest `limit` held-out events, oldest first."""
+        rows = self.query(
+            "SELECT event FROM events WHERE state = 'held_out' ORDER BY seq DESC LIMIT ?", limit
+        )
+        return [Event.from_json(json.loads(row["event"])) for row in reversed(rows)]
+
+    def events_between(self, first_version: int, last_version: int) -> list[str]:
+        """Ids of the events used by versions first..last, both included; oldest first."""
+        rows = self.query(
+            """SELECT id FROM events WHERE id IN (
+                 SELECT event_id FROM event_uses JOIN ledger USING (attempt) WHERE version BETWEEN ? AND ?
+               ) ORDER BY seq""",
+            first_version,
+            last_version,
+        )
+        return [row["id"] for row in rows]
+
+    def set_aside(self, ids: Sequence[str], reason: str) -> int:
+        """Takes waiting events out of learning, and says why. Returns how many it took."""
+        with self.transaction() as db:
+            return db.execute(
+                """UPDATE events SET state = 'set_aside', reason = ?
+                   WHERE state = 'pending' AND id IN (SELECT value FROM json_each(?))""",
+                (reason, _text_list(ids)),
+            ).rowcount
+
+    def retry(self, ids: Sequence[str]) -> int:
+        """Lets set-aside events wait again, as fresh ones. Returns how many there were."""
+        with self.transaction() as db:
+            return db.execute(
+                """UPDATE events SET state = 'pending', uses = 0, reason = NULL
+                   WHERE state = 'set_aside' AND id IN (SELECT value FROM json_each(?))""",
+                (_text_list(ids),),
+            ).rowcount
+
+    def _use(self, attempt: int, ids: Sequence[str]) -> None:
+        """Records, in the caller's transaction, what an attempt used. Raises StateError on unknown events."""
+        db = self._db
+        listed = _text_list(ids)
+        db.execute(
+            """INSERT INTO event_uses (event_id, attempt)
+               SELECT id, ? FROM events WHERE id IN (SELECT value FROM json_each(?))""",
+            (attempt, listed),
+        )
+        changed = db.execute(
+            "UPDATE events SET uses = uses + 1 WHERE id IN (SELECT value FROM json_each(?))", (listed,)
+        ).rowcount
+        if changed != len(set(ids)):
+            raise StateError(f"attempt {attempt} names events that the store does not hold")
+
+    def event_fate(self, event_id: str) -> Fate | None:
+        """What became of one event."""
+        found = self.event_fates("id = ?", event_id)
+        return found[0] if found else None
+
+    def list_events(
+        self, state: State | None = None, after: str | None = None, limit: int = 100
+    ) -> list[Fate]:
+        """Events oldest first, from the one behind `after` on."""
+        since = self.query_one("SELECT seq FROM events WHERE id = ?", after) if after else None
+        if after and since is None:
+            raise InputError(f"there is no feedback {after}", param="after")
+        return self.event_fates(
+            f"seq > ? AND (? IS NULL OR {_STATE} = ?) ORDER BY seq LIMIT ?",
+            since["seq"] if since else 0,
+            state,
+            state,
+            limit,
+        )
+
+    def event_fates(self, condition: str, *values: Any) -> list[Fate]:
+        """Events by an SQL condition of this package's own making."""
+        rows = self.query(
+            f"""SELECT id, kind, {_STATE} AS state, reason, received_at, body,
+                  (SELECT json_group_array(version) FROM (
+                     SELECT version FROM event_uses JOIN ledger USING (attempt)
+                     WHERE event_id = events.id AND version IS NOT NULL ORDER BY version)) AS used_in
+                FROM events WHERE {condition}""",
+            *values,
+        )
+        return [
+            Fate(
+                row["id"],
+                row["kind"],
+                row["state"],
+                row["reason"],
+                tuple(json.loads(row["used_in"])),
+                row["received_at"],
+                json.loads(row["body"]),
+            )
+            for row in rows
+        ]
+
+    def count_events(self) -> dict[str, int]:
+        """How many events are in each state; states without events are 0."""
+        counts = {"pending": 0, "held_out": 0, "used": 0, "set_aside": 0, "kept": 0}
+        for row in self.query(f"SELECT {_STATE} AS state, count(*) AS number FROM events GROUP BY 1"):
+            counts[row["state"]] = row["number"]
+        return counts

@@ -1,0 +1,137 @@
+"""The store's schema as an ordered list of small functions; `PRAGMA user_version` counts how many have run.
+
+A migration that has been released is never edited: a later one follows it.
+"""
+
+import sqlite3
+from collections.abc import Callable
+
+from edge_es.errors import StateError
+
+
+def m001_meta_and_settings(db: sqlite3.Connection) -> None:
+    """What the folder belongs to (written once), and what the daemon remembers (key to JSON)."""
+    db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+    db.execute("CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+
+
+def m002_completions(db: sqlite3.Connection) -> None:
+    """Served answers, so that feedback can name one. `answers`: a JSON list of {"text", "finish_reason"}."""
+    db.execute("""
+        CREATE TABLE completions (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            created_at TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('chat', 'text')),
+            input TEXT NOT NULL,
+            answers TEXT NOT NULL,
+            episode_id TEXT,
+            prompt_tokens INTEGER NOT NULL,
+            completion_tokens INTEGER NOT NULL
+        ) STRICT""")
+    db.execute(
+        "CREATE INDEX completions_episode ON completions (episode_id, seq) WHERE episode_id IS NOT NULL"
+    )
+
+
+def m003_events(db: sqlite3.Connection) -> None:
+    """Feedback as it was sent (`body`) and as the learner reads it (`event`); `uses`: turns it has served."""
+    db.execute("""
+        CREATE TABLE events (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            received_at TEXT NOT NULL,
+            body TEXT NOT NULL,
+            event TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            source TEXT,
+            state TEXT NOT NULL CHECK (state IN ('pending', 'held_out', 'set_aside', 'kept')),
+            uses INTEGER NOT NULL DEFAULT 0,
+            reason TEXT
+        ) STRICT""")
+    db.execute("CREATE INDEX events_next ON events (state, uses, seq)")
+
+
+def m004_ledger(db: sqlite3.Connection) -> None:
+    """Attempts, and which events each one used. A rejected attempt has no version."""
+    db.execute(
+        "CREATE TABLE ledger (attempt INTEGER PRIMARY KEY, version INTEGER UNIQUE, row TEXT NOT NULL) STRICT"
+    )
+    db.execute("""
+        CREATE TABLE event_uses (
+            event_id TEXT NOT NULL REFERENCES events (id),
+            attempt INTEGER NOT NULL REFERENCES ledger (attempt),
+            PRIMARY KEY (event_id, attempt)
+        ) STRICT, WITHOUT ROWID""")
+    db.execute("CREATE INDEX event_uses_attempt ON event_uses (attempt)")
+
+
+def m005_probes(db: sqlite3.Connection) -> None:
+    """One round a version (a later round of it replaces the earlier), its suites, and their items (fp32)."""
+    db.execute("""
+        CREATE TABLE probe_rounds (
+            version INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            passed INTEGER NOT NULL
+        ) STRICT""")
+    db.execute("""
+        CREATE TABLE probe_results (
+            version INTEGER NOT NULL REFERENCES probe_rounds (version) ON DELETE CASCADE,
+            suite TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            items INTEGER NOT NULL,
+            score REAL, anchor REAL, retention REAL, ci_low REAL, ci_high REAL,
+            verdict TEXT NOT NULL,
+            at TEXT NOT NULL,
+            PRIMARY KEY (version, suite, kind)
+        ) STRICT""")
+    db.execute("""
+        CREATE TABLE probe_items (
+            version INTEGER NOT NULL REFERENCES probe_rounds (version) ON DELETE CASCADE,
+            suite TEXT NOT NULL,
+            scores BLOB NOT NULL,
+            PRIMARY KEY (version, suite)
+        ) STRICT""")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    m001_meta_and_settings,
+    m002_completions,
+    m003_events,
+    m004_ledger,
+    m005_probes,
+)
+
+
+def schema_version(db: sqlite3.Connection) -> int:
+    """How many migrations the file has seen."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def check(db: sqlite3.Connection, name: str) -> None:
+    """Raises StateError where the file was written by another release; a reader must not migrate."""
+    found = schema_version(db)
+    if found > len(MIGRATIONS):
+        raise StateError(
+            f"{name} was written by a newer edge-es (schema {found}, not {len(MIGRATIONS)}); upgrade it"
+        )
+    if found < len(MIGRATIONS):
+        raise StateError(
+            f"{name} was written by an older edge-es (schema {found}); start the daemon once to upgrade it"
+        )
+
+
+def migrate(db: sqlite3.Connection, name: str) -> None:
+    """Runs what is missing, each migration in its own transaction. Raises StateError on a newer file."""
+    for number, migration in enumerate(MIGRATIONS[schema_version(db) :], schema_version(db) + 1):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            migration(db)
+            db.execute(f"PRAGMA user_version = {number}")  # part of the transaction
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+    check(db, name)

@@ -1,0 +1,85 @@
+"""Probe rounds by version: each suite's result and every item's score. A later round replaces the earlier."""
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from service.database import Database
+
+if TYPE_CHECKING:
+    from edge_es.probes.verdicts import SuiteResult
+
+COLUMNS = (
+    "version",
+    "suite",
+    "kind",
+    "items",
+    "score",
+    "anchor",
+    "retention",
+    "ci_low",
+    "ci_high",
+    "verdict",
+    "at",
+)
+
+
+def _storable(value: Any) -> Any:
+    """JSON has no NaN and no infinity: where a score is not finite, there is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class ProbeTable(Database):
+    """The part of the store that keeps probe results."""
+
+    def save_probe(
+        self,
+        version: int,
+        at: str,
+        results: Sequence["SuiteResult"],
+        item_scores: Mapping[str, Sequence[float]],
+    ) -> None:
+        """One round, all or nothing; it passed if no suite was dropped. `item_scores`: by suite, kept as fp32."""
+        passed = all(result.verdict != "dropped" for result in results)
+        marks = ", ".join("?" * len(COLUMNS))
+        with self.transaction() as db:
+            db.execute("DELETE FROM probe_rounds WHERE version = ?", (version,))
+            db.execute("INSERT INTO probe_rounds VALUES (?, ?, ?)", (version, at, passed))
+            for result in results:
+                row = {**asdict(result), "version": version, "at": at}
+                db.execute(
+                    f"INSERT INTO probe_results ({', '.join(COLUMNS)}) VALUES ({marks})",
+                    [_storable(row[column]) for column in COLUMNS],
+                )
+            for suite, scores in item_scores.items():
+                db.execute(
+                    "INSERT INTO probe_items VALUES (?, ?, ?)", (version, suite, array("f", scores).tobytes())
+                )
+
+    def item_scores(self, version: int, suite: str) -> list[float] | None:
+        """A version's score of every item of a suite, or None if it was not probed."""
+        row = self.query_one("SELECT scores FROM probe_items WHERE version = ? AND suite = ?", version, suite)
+        return array("f", row["scores"]).tolist() if row else None
+
+    def anchor_scores(self, suite: str) -> list[float] | None:
+        """The anchor's score of every item of a suite."""
+        return self.item_scores(0, suite)
+
+    def probe_results(self, version: int | None = None) -> list[dict[str, Any]]:
+        """Rows as `retention log` shows them, by version and then suite; of one version if it is given."""
+        rows = self.query(
+            f"""SELECT {", ".join(COLUMNS)} FROM probe_results
+                WHERE ? IS NULL OR version = ? ORDER BY version, suite, kind""",
+            version,
+            version,
+        )
+        return [dict(row) for row in rows]
+
+    def passed_versions(self) -> list[int]:
+        """Versions whose latest round dropped no suite, oldest first."""
+        return [
+            row["version"]
+            for row in self.query("SELECT version FROM probe_rounds WHERE passed ORDER BY version")
+        ]

@@ -1,0 +1,57 @@
+"""What the API and the device thread say to each other. Imports no torch, so that the API does not."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from edge_es.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edge_es.decode import Sampling, TokenLogprob
+
+
+class Busy(EdgeError):
+    """Too many requests wait already."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some more of one choice's answer. The last piece of a choice has a `finish_reason`, or an `error`.
+
+    text: what may be shown since the last piece. version: the one that answers; the same in all pieces.
+    """
+
+    choice: int
+    text: str
+    tokens: tuple[int, ...]
+    version: int
+    logprobs: tuple["TokenLogprob", ...] = ()
+    finish_reason: Literal["stop", "length"] | None = None
+    error: str | None = None
+
+
+@dataclass
+class Generation:
+    """One request for answers: a prompt, and a sampling for each choice.
+
+    deliver: called on the device thread; must not block. cancelled: set by the API when nobody listens any more.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    samplings: list["Sampling"]
+    deliver: Callable[[Piece], None]
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class LiveStatus:
+    """What only the running daemon knows. memory: {budget_bytes, base_bytes, peak_bytes}."""
+
+    version: int
+    learning: Literal["active", "idle", "paused"]
+    reason: str | None
+    device: str
+    model: str
+    quantization: str
+    memory: Mapping[str, Any] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 SQLite up to 3.51.2 can lose a commit when two connections write and checkpoint: so exactly one connection
 writes, behind a lock, and others open the file read-only. WAL with synchronous=FULL: what COMMIT returned from
 survives a power cut.
+"""
 
 import errno
 import fcntl

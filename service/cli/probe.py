@@ -1,0 +1,122 @@
+"""`edge-es probe list | run | add`: the suites that measure prior abilities."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_es.errors import EdgeError, StateError
+from service.cli.options import AsJson, StateDir, Url, number, print_table, show
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The suites that measure prior abilities."
+)
+
+
+def suites(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each suite's newest result: {suite, kind, items, version, score, anchor, retention, verdict}."""
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        newest[row["suite"], row["kind"]] = row
+    keys = ("suite", "kind", "items", "version", "score", "anchor", "retention", "verdict")
+    return [{key: newest[name][key] for key in keys} for name in sorted(newest)]
+
+
+def added(folder: Path) -> list[Path]:
+    """The suites that a user put into a state folder."""
+    return sorted((folder / "probes").glob("*.jsonl"))
+
+
+@app.command("list")
+def list_suites(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
+    """List the probed suites with their newest result, and the added ones that wait for their first probe."""
+    from service.cli.reading import retention
+    from service.cli.target import Folder, find, state_folder
+
+    target = find(state_dir, url)
+    found = suites(retention(target))
+    if url is None:
+        folder = target.path if isinstance(target, Folder) else state_folder(state_dir)
+        known = {row["suite"] for row in found}
+        found += [_unprobed(path) for path in added(folder) if path.stem not in known]
+
+    def render() -> None:
+        columns = ("suite", "kind", ">items", ">version", ">score", ">anchor", ">retention", "verdict")
+        print_table(columns, [tuple(number(value) for value in row.values()) for row in found])
+
+    show(found, as_json, render)
+
+
+def _unprobed(path: Path) -> dict[str, Any]:
+    from edge_es.probes.suites import load_suite
+
+    suite = load_suite(path)
+    empty = dict.fromkeys(("version", "score", "anchor", "retention", "verdict"))
+    return {"suite": suite.name, "kind": suite.kind, "items": len(suite.items), **empty}
+
+
+@app.command("run")
+def run(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Probe the served version now; exit status 1 if a suite was dropped. Needs a running daemon."""
+    from service.cli.client import post
+    from service.cli.reading import retention
+    from service.cli.retention import COLUMNS, cells
+    from service.cli.target import Daemon, find
+
+    target = find(state_dir, url)
+    if not isinstance(target, Daemon):
+        raise EdgeError(
+            f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url"
+        )
+    before = {(row["version"], row["suite"], row["kind"], row["at"]) for row in retention(target)}
+    post(target, "/v1/probes/run")
+    rows = [r for r in retention(target) if (r["version"], r["suite"], r["kind"], r["at"]) not in before]
+    show(rows, as_json, lambda: print_table(COLUMNS, map(cells, rows)))
+    if any(row["verdict"] == "dropped" for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("add")
+def add(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="JSON Lines; the file's name names the suite.")
+    ],
+    state_dir: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a suite and put it into the state folder; the daemon probes it from its next start on."""
+    from edge_es.probes.suites import load_suite
+
+    from service.cli.target import state_folder
+
+    suite = load_suite(file)
+    folder = state_folder(state_dir)
+    if not folder.is_dir():
+        raise StateError(
+            f"there is no state folder {folder}; `edge-es serve` makes one, or name another by --state-dir"
+        )
+    place = folder / "probes" / f"{suite.name}.jsonl"
+    content = file.read_bytes()
+    if place.exists() and place.read_bytes() != content:
+        raise StateError(
+            f"{place} holds another suite of that name; rename {file}, since old scores would not compare"
+        )
+    place.parent.mkdir(exist_ok=True)
+    _write(place, content)
+    row = {"suite": suite.name, "kind": suite.kind, "items": len(suite.items), "file": str(place)}
+    show(
+        row,
+        as_json,
+        lambda: typer.echo(f"{suite.name}: {len(suite.items)} items, kind {suite.kind}, in {place}"),
+    )
+
+
+def _write(place: Path, content: bytes) -> None:
+    """Whole or not at all: a daemon that starts meanwhile must not read half a suite."""
+    half = place.with_suffix(".tmp")
+    with half.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    half.rename(place)

@@ -1,0 +1,125 @@
+"""`edge-es retention log | show | watch`: what became of the prior abilities."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from edge_es.errors import StateError
+from service.cli.options import AsJson, StateDir, Url, number, print_table, show
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What became of the prior abilities.")
+
+COLUMNS = (
+    ">version",
+    "suite",
+    "kind",
+    ">items",
+    ">score",
+    ">anchor",
+    ">retention",
+    ">from",
+    ">to",
+    "verdict",
+)
+KEYS = ("version", "suite", "kind", "items", "score", "anchor", "retention", "ci_low", "ci_high", "verdict")
+
+
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row of the table."""
+    return tuple(number(row[key]) for key in KEYS)
+
+
+@app.command("log")
+def log(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Every probe's result, oldest first."""
+    from service.cli.reading import retention
+    from service.cli.target import find
+
+    rows = retention(find(state_dir, url))
+    show(rows, as_json, lambda: print_table(COLUMNS, map(cells, rows)))
+
+
+@app.command("show")
+def show_version(
+    version: Annotated[
+        int | None, typer.Argument(min=0, help="A probed version; default: the newest.")
+    ] = None,
+    items: Annotated[
+        bool, typer.Option("--items", help="Item by item, where its score differs from the anchor's.")
+    ] = False,
+    state_dir: StateDir = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """One version suite by suite; --items: item by item."""
+    from service.cli.reading import retention, retention_items
+    from service.cli.target import find
+
+    target = find(state_dir, url)
+    rows = retention(target)
+    probed = sorted({row["version"] for row in rows})
+    if not probed:
+        raise StateError("no version was probed yet; `edge-es probe run` probes the one that is served")
+    wanted = probed[-1] if version is None else version
+    if wanted not in probed:
+        raise StateError(f"version {wanted} was not probed; these were: {', '.join(map(str, probed))}")
+    chosen = [row for row in rows if row["version"] == wanted]
+    found: dict[str, Any] = {"version": wanted, "suites": chosen}
+    if items:
+        found["items"] = retention_items(target, wanted)
+
+    def render() -> None:
+        print_table(COLUMNS, map(cells, chosen))
+        if items:
+            print_table(
+                ("suite", ">item", ">anchor", ">score"),
+                [
+                    (i["suite"], i["item"], number(i["anchor"]), number(i["score"]))
+                    for i in found["items"]
+                    if i["score"] != i["anchor"]
+                ],
+            )
+
+    show(found, as_json, render)
+
+
+@app.command("watch")
+def watch(
+    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
+    count: Annotated[
+        int, typer.Option("--count", min=0, help="End after so many new results; 0: never.")
+    ] = 0,
+    state_dir: StateDir = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow probes as they come, a line each (--json: JSON Lines), until Ctrl-C."""
+    import time
+
+    from service.cli.reading import retention
+    from service.cli.target import find
+
+    seen: set[tuple[Any, ...]] = set()
+    shown = 0
+    try:
+        while True:
+            # The target is found anew each time: a daemon may start or stop meanwhile.
+            for row in retention(find(state_dir, url)):
+                key = (row["version"], row["suite"], row["kind"], row["at"])
+                if key in seen:
+                    continue
+                seen.add(key)
+                shown += 1
+                if as_json:
+                    typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
+                else:
+                    typer.echo(
+                        f"{row['at'][:19]}  version {row['version']:>5}  {row['suite']:<20} {row['kind']:<9} "
+                        f"{number(row['score'])} (retention {number(row['retention'])})  {row['verdict']}"
+                    )
+                if count and shown >= count:
+                    return
+            time.sleep(every)
+    except KeyboardInterrupt:
+        return

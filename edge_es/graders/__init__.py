@@ -2,7 +2,7 @@
 
 A grader is plain JSON: {"type": ..., fields}. `validate` refuses a bad one by field; `grade` then never
 raises, whatever the answer. Nothing here runs code, reaches the network, or takes unbounded time: patterns
-have a time limit, schemas a budget of steps; an answer of over MAX_ANSWER characters scores 0 with any grader.
+have a time limit, schemas a budget of steps; an answer of over MAX_ANSWER characters scores 0 always.
 
 | type | fields | score |
 | --- | --- | --- |

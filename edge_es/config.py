@@ -46,7 +46,8 @@ class ProtectSection(Section):
         0.99, ge=0, lt=1, description="share of the protected inputs' energy that is removed; 0 turns it off"
     )
     inputs: str = Field(
-        "auto", description="JSON Lines of protected prompts; 'auto': the model's own, else sampled from the anchor"
+        "auto",
+        description="JSON Lines of protected prompts; 'auto': the model's own, else sampled from the anchor",
     )
 
 
@@ -70,8 +71,11 @@ class LearnSection(Section):
     max_uses: int = Field(64, ge=1, description="steps that one event may serve")
     batch: int = Field(32, ge=1, description="events a step")
     holdout: float = Field(0.2, ge=0, lt=1, description="share of the events that is never trained on, only probed")
-    kl_below: float = Field(0.05, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness")
+    kl_below: float = Field(
+        0.05, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness"
+    )
     kl_weight: float = Field(1.0, ge=0)
+    task_tokens: int = Field(64, ge=1, description="longest answer that a graded task is given")
     memory_budget: str = Field("auto", description="'auto' or a size such as '8GiB'")
 
 
@@ -181,16 +185,29 @@ def load(path: Path | None = None, command_line: dict[str, Any] | None = None) -
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        hint = "unknown key; `edge-es config show` lists all keys" if first["type"] == "extra_forbidden" else first["msg"]
+        hint = (
+            "unknown key; `edge-es config show` lists all keys" if first["type"] == "extra_forbidden" else first["msg"]
+        )
         raise ConfigError(f"configuration key {key}: {hint}") from None
     if config.search.population % 2:
-        raise ConfigError(f"configuration key search.population: {config.search.population} is odd; members come in pairs")
+        raise ConfigError(
+            f"configuration key search.population: {config.search.population} is odd; members come in pairs"
+        )
     if config.search.rank > config.search.max_rank:
         raise ConfigError("configuration key search.max_rank: it must be at least search.rank")
     return config
 
 
-UNITS = {"B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+UNITS = {
+    "B": 1,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+}
 
 
 def parse_bytes(text: str) -> int:

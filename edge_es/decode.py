@@ -14,7 +14,6 @@ from edge_es.model import Base, decode_text
 from edge_es.sidechannel import MixedRows, Weights
 from edge_es.slices import Slices
 
-
 CONTEXT = 4  # tokens before new ones that are decoded with them
 
 

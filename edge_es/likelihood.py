@@ -61,9 +61,7 @@ def collate(base: Base, texts: Sequence[Text]) -> Batch:
     if not len(columns):
         columns = torch.tensor([length - 1])
     device = base.device
-    return Batch(
-        ids.to(device), (columns - 1).to(device), ids[:, columns].to(device), answer[:, columns].to(device)
-    )
+    return Batch(ids.to(device), (columns - 1).to(device), ids[:, columns].to(device), answer[:, columns].to(device))
 
 
 def batches(texts: Sequence[Text], max_tokens: int) -> list[list[int]]:
@@ -79,7 +77,7 @@ def batches(texts: Sequence[Text], max_tokens: int) -> list[list[int]]:
 
 @torch.inference_mode()
 def answer_logits(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1) -> torch.Tensor:
-    """Logits at the kept columns, (repeats * n, c, vocabulary) fp32; the batch stands `repeats` times, whole after whole.
+    """Logits at the kept columns, (repeats * n, c, vocabulary) fp32; the whole batch stands `repeats` times.
 
     `rows` None is the anchor.
     """
@@ -138,4 +136,3 @@ def kl(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 4096) 
         result[group] = kl_batch(base, batch, same_weights(base, delta, len(group)))
         yield
     return result
-

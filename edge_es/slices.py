@@ -1,4 +1,4 @@
-"""Long work on the device as a generator: it yields where a request may be served in between, and returns its result."""
+"""Long work on the device as a generator: it yields where a request may go in between, and returns its result."""
 
 from collections.abc import Generator
 from typing import TypeVar

@@ -1,0 +1,254 @@
+"""One learning turn: batch -> input side -> ask -> evaluate -> signal gate -> tell and guard -> canary gate -> commit.
+
+A turn is a generator: it yields where requests may go in between, changes nothing until its row is durable in the
+journal (mutate-last), and returns the new state. An interrupted turn leaves no trace.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from edge_es import noise, strategy
+from edge_es.config import Config
+from edge_es.feedback import Event
+from edge_es.fitness import Fitness, evaluate, noise_bytes, texts_of
+from edge_es.gates import canary_gate, signal_gate
+from edge_es.guards import guard
+from edge_es.ledger import Journal, Kind, Row, head, now, published, rebuild
+from edge_es.likelihood import Text, kl
+from edge_es.memory import Plan, plan
+from edge_es.model import Base
+from edge_es.slices import Slices
+from edge_es.spaces.adapter import Delta, pack
+from edge_es.spaces.consolidate import consolidate
+from edge_es.spaces.input_side import captured_share, find
+
+STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
+CANARY_TEXTS = 16
+DRIFT_TEXTS = 16
+
+
+@dataclass(frozen=True)
+class State:
+    """Where learning stands: derived from the journal alone (`resume`), replaced by every turn.
+
+    attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
+    active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
+    protection: what the active input side was made under, so that a changed configuration makes a new one.
+    """
+
+    version: int
+    delta: Delta
+    attempt: int
+    walk: float = 0.0
+    captured: float | None = None
+    novelty: float | None = None
+    protection: str | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a turn reads besides its batch.
+
+    protected: texts whose input directions are removed; the first of them are the canary's and the drift's too.
+    centres: running mean of each metric's ratings. step_scale: 1, halved by every rollback.
+    """
+
+    base: Base
+    config: Config
+    journal: Journal
+    protected: Sequence[Text]
+    centres: Mapping[str, float]
+    step_scale: float = 1.0
+
+
+def resume(journal: Journal, device: torch.device) -> State:
+    """The state after the newest row of the journal. Raises StateError where it does not replay."""
+    rows = journal.rows()
+    newest = head(rows)
+    assert newest.version is not None
+    delta = rebuild(journal, newest.version).to(device)
+    state = State(newest.version, delta, rows[-1].attempt)
+    versions = published(rows)
+    # Walk back along the deltas: a rollback continues at its target.
+    at: int | None = newest.version
+    while at is not None:
+        row = versions[at]
+        if row.kind == "step":
+            state = replace(state, walk=state.walk + (row.stats.get("step_norm") or 0.0) ** 2)
+        if row.kind == "basis" and state.captured is None:
+            state = replace(
+                state,
+                captured=row.stats.get("captured"),
+                novelty=row.stats.get("novelty_share"),
+                protection=row.reason,
+            )
+        at = row.target if row.kind == "rollback" else row.parent
+    return state
+
+
+def turn(state: State, events: Sequence[Event], fresh: bool, around: Surroundings) -> Slices[State]:
+    """One attempt on a batch of events. `fresh`: some of them have not been learned from before.
+
+    Returns the state after it; a rejected attempt keeps the delta and the version. Raises StateError where the
+    memory budget cannot hold a single pair.
+    """
+    texts = [text for event in events for text in texts_of(around.base, event)]
+    if (yield from _needs_side(state, texts, fresh, around)):
+        state = yield from _add_side(state, texts, around)
+    config, base = around.config, around.base
+    step, alpha = state.attempt + 1, config.search.alpha * around.step_scale
+    population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
+    room = plan(base, state.delta, config.learn.memory_budget, noise_bytes(population, base.dtype))
+    close = state.novelty is not None and state.novelty < config.learn.kl_below
+    fitness = yield from evaluate(
+        base,
+        state.delta,
+        population,
+        events,
+        room,
+        around.centres,
+        config.learn.task_tokens,
+        around.protected[:DRIFT_TEXTS] if close else (),
+        config.learn.kl_weight,
+    )
+    row = Row(
+        attempt=step,
+        version=None,
+        parent=state.version,
+        kind="step",
+        created_at=now(),
+        events=tuple(event.id for event in events),
+        population=population.size,
+        seed=population.seed,
+        step=step,
+        generator=noise.GENERATOR,
+        alpha=alpha.hex(),
+        sigma=population.sigma.hex(),
+        side=population.side.sha256,
+        stats=_stats(state, fitness),
+    )
+    reason = signal_gate(fitness, config.gates)
+    if reason:
+        return _reject(state, row, reason, around.journal)
+    shaped = strategy.SHAPING[config.search.shaping]([float(f) for f in fitness.members])
+    guarded = guard(state.delta, population.seed, step, shaped, alpha, config.guards)
+    candidate = guarded.candidate
+    reason = yield from _canary(candidate, room, around)
+    if reason:
+        return _reject(state, row, reason, around.journal)
+
+    walk, norm = state.walk + guarded.step_norm**2, candidate.norm()
+    row = replace(
+        row,
+        version=state.version + 1,
+        shaped=tuple(value.hex() for value in shaped),
+        guards={name: value.hex() for name, value in guarded.scalars.items()},
+        sha256=candidate.sha256,
+        stats={
+            **row.stats,
+            "step_norm": guarded.step_norm,
+            "delta_norm": norm,
+            "walk_ratio": norm / math.sqrt(walk) if walk > 0 else None,
+            "sparsity": candidate.sparsity(),
+        },
+    )
+    around.journal.append(row, {})
+    return replace(state, version=state.version + 1, delta=candidate, attempt=step, walk=walk)
+
+
+def _stats(state: State, fitness: Fitness) -> dict[str, float | None]:
+    return {
+        **{f"fitness_mean.{kind}": mean for kind, mean in fitness.means.items()},
+        "fitness_reliability": fitness.reliability,
+        "tie_rate": fitness.tie_rate,
+        "kl": fitness.kl,
+        "novelty_share": state.novelty,
+    }
+
+
+def _reject(state: State, row: Row, reason: str, journal: Journal) -> State:
+    journal.append(replace(row, reason=reason), {})
+    return replace(state, attempt=row.attempt)
+
+
+def _canary(candidate: Delta, room: Plan, around: Surroundings) -> Slices[str | None]:
+    texts = list(around.protected[:CANARY_TEXTS])
+    if around.config.gates.canary_kl is None or not texts:
+        return None
+    each = yield from kl(around.base, candidate, texts, room.slice_tokens)
+    return canary_gate(float(each.mean()), around.config.gates)
+
+
+def _protection(config: Config, around: Surroundings) -> str:
+    """What an input side is made under; recorded as the reason of its row."""
+    section = config.guards.protect
+    return f"rank {config.search.rank}, {section.energy if around.protected else 0.0:g} of the protected energy removed"
+
+
+def _needs_side(state: State, texts: Sequence[Text], fresh: bool, around: Surroundings) -> Slices[bool]:
+    """No input side yet, one made under another configuration, or one that misses what this feedback excites."""
+    if not state.delta.parts or state.protection != _protection(around.config, around):
+        return True
+    if not fresh or state.captured is None:
+        return False
+    share = yield from captured_share(around.base, state.delta, state.delta.active.side, texts)
+    return share < STALE * state.captured
+
+
+def _add_side(state: State, texts: Sequence[Text], around: Surroundings) -> Slices[State]:
+    """Commits a new input side for this feedback; over the rank budget, the earlier parts are merged first."""
+    search = around.config.search
+    if state.delta.rank() + search.rank > search.max_rank and state.delta.parts:
+        state = _merge_parts(state, search.max_rank - search.rank, around)
+    found = yield from find(
+        around.base, state.delta, texts, around.protected, search.rank, around.config.guards.protect.energy
+    )
+    side = found.side
+    blob = pack(Delta().with_side(side))
+    stats = {"novelty_share": found.novelty_share, "captured": found.captured}
+    state = _publish(
+        state, "basis", state.delta.with_side(side), blob, stats, _protection(around.config, around), around
+    )
+    return replace(
+        state,
+        captured=found.captured,
+        novelty=found.novelty_share,
+        protection=_protection(around.config, around),
+    )
+
+
+def _merge_parts(state: State, rank: int, around: Surroundings) -> State:
+    merged, loss = consolidate(state.delta, max(1, rank))
+    reason = f"{len(state.delta.parts)} parts merged, {loss:.2%} of the delta's norm lost"
+    return _publish(state, "consolidate", merged, pack(merged), {"loss": loss}, reason, around)
+
+
+def _publish(
+    state: State,
+    kind: Kind,
+    delta: Delta,
+    blob: bytes,
+    stats: Mapping[str, float | None],
+    reason: str,
+    around: Surroundings,
+) -> State:
+    """Commits a row that is a stored blob rather than a step."""
+    norm = delta.norm()
+    name = hashlib.sha256(blob).hexdigest()
+    row = Row(
+        attempt=state.attempt + 1,
+        version=state.version + 1,
+        parent=state.version,
+        kind=kind,
+        created_at=now(),
+        side=name,
+        sha256=delta.sha256,
+        stats={**stats, "delta_norm": norm, "sparsity": delta.sparsity()},
+        reason=reason,
+    )
+    around.journal.append(row, {name: blob})
+    return replace(state, version=state.version + 1, delta=delta, attempt=state.attempt + 1)

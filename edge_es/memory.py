@@ -1,0 +1,81 @@
+"""How many rows of a batch fit in the memory budget: base + delta + noise of one step + one batch.
+
+A row's bytes are counted from the model's shapes (an upper estimate of what one decoder layer and the kept logits
+hold at once); a test compares it with the bytes that are really live.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from edge_es.config import parse_bytes
+from edge_es.errors import StateError
+from edge_es.model import Base
+from edge_es.spaces.adapter import Delta
+
+MARGIN = 0.85  # share of the free memory that 'auto' takes
+SLICE_TOKENS = {
+    "cpu": 16384,
+    "cuda": 131072,
+}  # a slice is never longer, whatever the budget: requests wait for it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """budget: bytes in all. room: bytes left for one batch. slice_tokens: most tokens of one batch."""
+
+    budget: int
+    room: int
+    slice_tokens: int
+
+    def rows(self, base: Base, seq: int, columns: int) -> int:
+        """Rows of `seq` tokens, `columns` of them with logits, that one batch may have. Raises StateError under 2."""
+        need = row_bytes(base, seq, columns)
+        rows = min(self.room // need, max(2, self.slice_tokens // seq))
+        if rows < 2:
+            raise StateError(
+                f"learn.memory_budget leaves {max(0, self.room)} bytes for a batch, but one antithetic pair of "
+                f"{seq} tokens needs {2 * need}; raise the budget or send shorter feedback"
+            )
+        return rows
+
+
+def row_bytes(base: Base, seq: int, columns: int) -> int:
+    """Upper estimate of the bytes that one row of a forward pass without cache holds at its peak."""
+    config = base.model.config.get_text_config()
+    width = config.hidden_size
+    inner = getattr(config, "intermediate_size", 4 * width)
+    element = torch.finfo(base.dtype).bits // 8
+    # Residual, norm in fp32, q, k, v, attention and their copies, or gate, up and their product; never all at once.
+    layer = seq * (element * max(8 * width, 3 * width + 4 * inner) + 8 * width)
+    head = columns * config.vocab_size * 4 * 4  # logits, their fp32 copy, and the reductions over them
+    return layer + head
+
+
+def plan(base: Base, delta: Delta, budget: str, noise_bytes: int) -> Plan:
+    """The room for batches under `budget` ('auto' or a size). Raises ConfigError for what is no size."""
+    held = base.bytes() + _delta_bytes(delta) + noise_bytes + _largest_weight(base)
+    total = held + int(_free(base.device) * MARGIN) if budget == "auto" else parse_bytes(budget)
+    return Plan(total, total - held, SLICE_TOKENS[base.device.type])
+
+
+def _delta_bytes(delta: Delta) -> int:
+    # Twice: a candidate stands beside the version that is served.
+    return 2 * sum(a.numel() * 4 + b.numel() * 4 for a, b in delta.stacked.values())
+
+
+def _largest_weight(base: Base) -> int:
+    """Bytes of the largest dequantized weight: a quantized linear unpacks itself for the time of its product."""
+    sizes = [m.in_features * m.out_features for m in (base.model.get_submodule(n) for n in base.layers)]
+    return 0 if base.quantization == "none" else max(sizes) * torch.finfo(base.dtype).bits // 8
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 2 * 2**30

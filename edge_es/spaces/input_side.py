@@ -1,0 +1,153 @@
+"""The novelty subspace: input directions that the feedback excites and prior abilities do not.
+
+For every adapted linear: the directions that hold `energy` of the protected inputs' second moment are removed, and
+the principal directions of what is left of the feedback's inputs become the rows of A, orthonormal and without
+whitening (measured: whitening by 1/sqrt(eigenvalue) destroys retention). With energy 0 it is the feedback's own
+principal directions, as EVA initialisation takes them (arXiv 2410.07170). Layers whose inputs are one and the same
+tensor (q, k, v; gate, up) share one sketch, and layers are taken a group at a time, so that memory stays bounded.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from edge_es.likelihood import Text, answer_logits, batches, collate, same_weights
+from edge_es.model import Base
+from edge_es.slices import Slices
+from edge_es.spaces.adapter import Delta, InputSide
+from edge_es.spaces.sketch import Sketch, cap_norms
+
+MEMORY = 256 * 2**20  # bytes of sketches held at once
+MAX_TOKENS = 4096  # of one batch of inputs
+
+
+@dataclass(frozen=True)
+class Found:
+    """An input side, and what share of the feedback inputs' energy is novel (None: nothing was protected) and is
+    captured by it; both are means over layers."""
+
+    side: InputSide
+    novelty_share: float | None
+    captured: float
+
+
+def find(
+    base: Base, delta: Delta, feedback: Sequence[Text], protected: Sequence[Text], rank: int, energy: float
+) -> Slices[Found]:
+    """The input side for this feedback. `protected` may be empty (then, or with energy 0, nothing is removed)."""
+    leaders = _shared_inputs(base, feedback[0])
+    guard = energy > 0 and len(protected) > 0
+    rows: dict[str, torch.Tensor] = {}
+    shares: list[tuple[float, float]] = []  # of each leader: novel, captured
+    for group in _groups(base, list(dict.fromkeys(leaders.values()))):
+        removed: dict[str, torch.Tensor] = {}
+        if guard:
+            prior = yield from _sketches(base, delta, protected, group, {})
+            removed = {name: _leading(sketch, energy) for name, (sketch, _) in prior.items()}
+        fresh = yield from _sketches(base, delta, feedback, group, removed)
+        for name, (sketch, whole) in fresh.items():
+            values, vectors = sketch.directions()
+            rows[name] = _complete(vectors[:rank], values[:rank] > 1e-6 * whole, rank)
+            shares.append((sketch.total / whole, float(values[:rank].sum()) / whole))
+    side = InputSide({name: rows[leaders[name]] for name in base.layers}, base.outs())
+    novel, captured = (sum(column) / len(shares) for column in zip(*shares, strict=True))
+    return Found(side, novel if guard else None, captured)
+
+
+def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Text]) -> Slices[float]:
+    """The share of these texts' input energy that `side` reads, mean over layers."""
+    inside = dict.fromkeys(side.a, 0.0)
+    whole = dict.fromkeys(side.a, 0.0)
+
+    def visit(name: str, vectors: torch.Tensor) -> None:
+        inside[name] += float((vectors @ side.a[name].T).square().sum())
+        whole[name] += float(vectors.square().sum())
+
+    yield from _visit_inputs(base, delta, texts, list(side.a), visit)
+    return sum(inside[name] / whole[name] for name in side.a) / len(side.a)
+
+
+def _sketches(
+    base: Base, delta: Delta, texts: Sequence[Text], names: list[str], removed: dict[str, torch.Tensor]
+) -> Slices[dict[str, tuple[Sketch, float]]]:
+    """layer -> (sketch of its inputs without the removed directions, energy of the inputs whole)."""
+    found = {name: Sketch(base.model.get_submodule(name).in_features, base.device) for name in names}
+    whole = dict.fromkeys(names, 0.0)
+
+    def visit(name: str, vectors: torch.Tensor) -> None:
+        whole[name] += float(vectors.double().square().sum())
+        if name in removed:
+            vectors = vectors - (vectors @ removed[name].T) @ removed[name]
+        found[name].add(vectors)
+
+    yield from _visit_inputs(base, delta, texts, names, visit)
+    return {name: (found[name], whole[name]) for name in names}
+
+
+def _visit_inputs(
+    base: Base,
+    delta: Delta,
+    texts: Sequence[Text],
+    names: list[str],
+    visit: Callable[[str, torch.Tensor], None],
+) -> Slices[None]:
+    """`visit(layer, vectors (tokens, width) fp32)` for the real tokens of all texts, norms capped."""
+    wanted = set(names)
+    for index in batches(texts, MAX_TOKENS):
+        some = [texts[i] for i in index]
+        batch = collate(base, some)
+        lengths = torch.tensor([len(text) for text in some], device=base.device)
+        real = torch.arange(batch.ids.shape[1], device=base.device) < lengths[:, None]
+
+        def watch(name: str, x: torch.Tensor, real: torch.Tensor = real) -> None:
+            if name in wanted:
+                visit(name, cap_norms(x[real].float()))
+
+        with base.channel.watching(watch):
+            answer_logits(base, batch, same_weights(base, delta, len(some)))
+        yield
+
+
+def _shared_inputs(base: Base, text: Text) -> dict[str, str]:
+    """layer -> the first layer that reads the same tensor (q for q, k and v)."""
+    leaders: dict[str, str] = {}
+    last: tuple[str, torch.Tensor] | None = None
+
+    def watch(name: str, x: torch.Tensor) -> None:
+        nonlocal last
+        if last is None or last[1] is not x:  # readers of one tensor run one after another
+            last = (name, x)
+        leaders[name] = last[0]
+
+    with base.channel.watching(watch):
+        answer_logits(base, collate(base, [text]), None)
+    return leaders
+
+
+def _groups(base: Base, names: list[str]) -> list[list[str]]:
+    """Layers whose sketches fit in MEMORY together."""
+    groups: list[list[str]] = [[]]
+    held = 0
+    for name in names:
+        need = 2 * Sketch.bytes(base.model.get_submodule(name).in_features)
+        if groups[-1] and held + need > MEMORY:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += need
+    return groups
+
+
+def _leading(sketch: Sketch, energy: float) -> torch.Tensor:
+    """The fewest directions that hold more than `energy` of the total, (k, width)."""
+    values, vectors = sketch.directions()
+    k = int((values.cumsum(0) < energy * sketch.total).sum()) + 1
+    return vectors[:k]
+
+
+def _complete(vectors: torch.Tensor, live: torch.Tensor, rank: int) -> torch.Tensor:
+    """(rank, width): the live directions, and zero rows where nothing is left to read."""
+    a = vectors.new_zeros(rank, vectors.shape[1])
+    a[: len(vectors)] = vectors * live[:, None]
+    return a.contiguous()

@@ -15,7 +15,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; from service.cli.main import app; app(['--help'], standalone_mode=False); print(*sys.modules, file=sys.stderr)"
+    code = (
+        "import sys; from service.cli.main import app; "
+        "app(['--help'], standalone_mode=False); print(*sys.modules, file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     loaded = {name.split(".")[0] for name in done.stderr.split()}
     assert "service" in loaded

@@ -1,3 +1,3 @@
-"""edge-es: a quantized language model that serves, learns from feedback by evolution strategies, and does not forget."""
+"""edge-es: one quantized language model that serves, learns by evolution strategies, and does not forget."""
 
 __version__ = "0.1.0"

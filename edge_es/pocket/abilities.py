@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from edge_es.pocket import facts, grammar
 
-COMMON = (
+_ENGLISH = (
     "apple bread chair dance eagle fruit grape house input jelly knife lemon money night ocean paper queen river "
-    "stone table uncle voice water youth zebra book cake door fish gold hand iron jump king lamp moon nest open park "
-    "rain salt tree user view wind yard zero cat dog sun sky map hat pen cup box key bus car hello world letter "
-    "planet garden silver butter winter summer banana orange pepper coffee cheese planes school"
-).split()
+    "stone table uncle voice water youth zebra book cake door fish gold hand iron jump king lamp moon nest open "
+    "park rain salt tree user view wind yard zero cat dog sun sky map hat pen cup box key bus car hello world "
+    "letter planet garden silver butter winter summer banana orange pepper coffee cheese planes school"
+)
+COMMON = tuple(_ENGLISH.split())
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",

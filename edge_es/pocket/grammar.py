@@ -1,8 +1,8 @@
 """A small English grammar: a generator, a parser that judges sentences, and the same language as a regular expression.
 
-    sentence := The [adjective] subject verb object .
-    object   := a|an|the [adjective] noun          (a or an by the next letter)
-    subject and verb agree in number.
+sentence := The [adjective] subject verb object .
+object   := a|an|the [adjective] noun          (a or an by the next letter)
+subject and verb agree in number.
 """
 
 import random
@@ -73,9 +73,10 @@ def pattern(topic: Topic) -> str:
     vowel = "|".join(a for a in ADJECTIVES if article(a) == "an")
     consonant = "|".join(a for a in ADJECTIVES if article(a) == "a")
     bare = f"{article(topic.object)} {topic.object}"
-    second = f"({bare}|an ({vowel}) {topic.object}|a ({consonant}) {topic.object}|the (({'|'.join(ADJECTIVES)}) )?{topic.object})"
+    any_adjective = f"(({'|'.join(ADJECTIVES)}) )?"
+    second = f"({bare}|an ({vowel}) {topic.object}|a ({consonant}) {topic.object}|the {any_adjective}{topic.object})"
     subject = topic.subject + ("s" if topic.plural else "")
-    return rf"The (({'|'.join(ADJECTIVES)}) )?{subject} {verb} {second}\."
+    return rf"The {any_adjective}{subject} {verb} {second}\."
 
 
 def scramble(sentence: str, rng: random.Random) -> str:

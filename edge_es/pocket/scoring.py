@@ -1,4 +1,4 @@
-"""Scores a model on probe files: exact match by teacher forcing, graded answers by greedy decoding, choices by likelihood."""
+"""Scores a model on probe files: exact match by teacher forcing, graded answers greedily, choices by likelihood."""
 
 import json
 import logging

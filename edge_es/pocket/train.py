@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from edge_es.pocket import tokenizer
-from edge_es.pocket.abilities import ABILITIES, SMALL_TALK, WEAK, Ability, draw
+from edge_es.pocket.abilities import ABILITIES, SMALL_TALK, WEAK, Ability, Item, draw
 from edge_es.pocket.batches import batches_of, stream
 
 MIX: tuple[Ability, ...] = (*ABILITIES, *WEAK, SMALL_TALK)
@@ -83,7 +84,7 @@ def nf4(w: torch.Tensor) -> torch.Tensor:
     return bnb.dequantize_4bit(packed, state).to(w.dtype)
 
 
-def loss_of(body: Callable[..., torch.Tensor], head: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def loss_of(body: Callable[..., Any], head: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens; only their positions meet the vocabulary."""
     hidden = body(input_ids=x, use_cache=False).last_hidden_state[:, :-1]
     wanted = y[:, 1:] != -100
@@ -91,7 +92,7 @@ def loss_of(body: Callable[..., torch.Tensor], head: torch.Tensor, x: torch.Tens
 
 
 @torch.no_grad()
-def exact_matches(model: LlamaForCausalLM, items: Sequence) -> float:
+def exact_matches(model: LlamaForCausalLM, items: Sequence[Item]) -> float:
     """Share of items whose every answer token, the end included, is the greedy choice."""
     hits = 0
     for _, x, y in batches_of(items):
@@ -189,7 +190,12 @@ def work(rank: int, a: argparse.Namespace) -> None:
 
 
 def evaluate(
-    model: LlamaForCausalLM, linears: list, dev: list[list], rank: int, workers: int, rounded: bool
+    model: LlamaForCausalLM,
+    linears: list[torch.nn.Parameter],
+    dev: list[list[Item]],
+    rank: int,
+    workers: int,
+    rounded: bool,
 ) -> list[float]:
     """Scores of all dev sets (NF4 weights where `rounded`), the sets shared out over the workers."""
     masters = [p.data for p in linears]

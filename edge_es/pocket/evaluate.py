@@ -1,0 +1,56 @@
+"""Scores a model folder on every probe and every task, as it is and as NF4: python -m edge_es.pocket.evaluate.
+
+Prints a Markdown table, or with --json one JSON object. The card's figures come from here.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from edge_es.pocket import MODEL_DIR, PROBES_DIR, TASKS_DIR
+from edge_es.pocket.scoring import forced, load, read, score
+
+
+def suites() -> dict[str, Path]:
+    """Name -> file, the probes first, then the tasks' held-out items."""
+    probes = {p.stem: p for p in sorted(PROBES_DIR.glob("*.jsonl"))}
+    return {**probes, **{f"task {p.stem}": p for p in sorted(TASKS_DIR.glob("*-test.jsonl"))}}
+
+
+def figures(folder: Path, forms: dict[str, tuple[bool, torch.dtype]]) -> dict[str, dict[str, float]]:
+    """Suite -> {form: share right, "nats": mean negative log-likelihood of the answer in the last form}."""
+    table: dict[str, dict[str, float]] = {}
+    for form, (nf4, dtype) in forms.items():
+        model = load(folder, nf4, dtype)
+        for name, path in suites().items():
+            rows = read(path)
+            cell = table.setdefault(name, {"items": len(rows)})
+            cell[form] = score(model, rows).double().mean().item()
+            if "answer" in rows[0]:
+                cell["nats"] = -forced(model, [(r["prompt"], r["answer"]) for r in rows])[1].double().mean().item()
+    return table
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--model", type=Path, default=MODEL_DIR)
+    p.add_argument("--json", action="store_true")
+    p.add_argument("--bf16", action="store_true", help="also NF4 with products in bfloat16, as on a GPU")
+    a = p.parse_args()
+    forms = {"fp32": (False, torch.float32), "nf4": (True, torch.float32)}
+    if a.bf16:
+        forms = {"nf4 bf16": (True, torch.bfloat16), **forms}
+    table = figures(a.model, forms)
+    if a.json:
+        print(json.dumps(table))
+        return
+    print(f"| suite | items | {' | '.join(forms)} | nats an answer (nf4) |\n| --- |{' --- |' * (len(forms) + 2)}")
+    for name, cell in table.items():
+        nats = f"{cell['nats']:.4f}" if "nats" in cell else ""
+        print(f"| {name} | {cell['items']} | {' | '.join(f'{cell[f]:.4f}' for f in forms)} | {nats} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -76,13 +76,9 @@ def request(
     except httpx.UnsupportedProtocol:
         raise StateError(f"'{client.base_url}' is no address; write it like http://127.0.0.1:8420") from None
     except httpx.HTTPError as error:
-        raise StateError(
-            f"the daemon at {client.base_url} broke off: {error or type(error).__name__}"
-        ) from None
+        raise StateError(f"the daemon at {client.base_url} broke off: {error or type(error).__name__}") from None
     except json.JSONDecodeError:
-        raise StateError(
-            f"{client.base_url} answered {path} with no JSON; is it an edge-es daemon?"
-        ) from None
+        raise StateError(f"{client.base_url} answered {path} with no JSON; is it an edge-es daemon?") from None
 
 
 def get(daemon: Daemon, path: str, **params: str | int) -> Any:

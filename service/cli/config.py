@@ -11,9 +11,7 @@ import typer
 from edge_es.errors import ConfigError
 from service.cli.options import AsJson, ConfigFile, print_json
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Show, check or start a configuration file."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show, check or start a configuration file.")
 
 
 class Preset(StrEnum):

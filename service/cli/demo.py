@@ -49,9 +49,7 @@ def demo(
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with _workplace(keep) as folder, screen() as shown:
-            measured = tell(
-                folder / "state", folder / "daemon.log", ["--device", device.value], Plan(), shown
-            )
+            measured = tell(folder / "state", folder / "daemon.log", ["--device", device.value], Plan(), shown)
     except KeyboardInterrupt:
         typer.echo("interrupted; the daemon was stopped", err=True)
         raise typer.Exit(1) from None

@@ -55,9 +55,7 @@ def _device(wanted: str) -> Check:
         return Check("device", True, f"CUDA: {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
     detail = f"CPU, {torch.get_num_threads()} threads; torch {torch.__version__} sees no CUDA device"
     if wanted == "cuda":
-        return Check(
-            "device", False, detail, "set model.device to cpu, or install the driver and torch's CUDA build"
-        )
+        return Check("device", False, detail, "set model.device to cpu, or install the driver and torch's CUDA build")
     return Check("device", None, detail)
 
 
@@ -67,9 +65,7 @@ def _cpu_repacking() -> Check:
     except OSError:
         return Check("cpu", None, f"{platform.machine()}; flags unknown")
     if "avx512_bf16" in flags:
-        return Check(
-            "cpu", None, "AVX512-BF16: bitsandbytes' repacking of 4-bit weights is kept off by edge-es"
-        )
+        return Check("cpu", None, "AVX512-BF16: bitsandbytes' repacking of 4-bit weights is kept off by edge-es")
     return Check("cpu", True, platform.machine())
 
 
@@ -78,17 +74,13 @@ def _kernels() -> Check:
         found = metadata.version("kernels")
     except metadata.PackageNotFoundError:
         return Check("kernels", True, "not installed (with it, bitsandbytes would reach for the network)")
-    return Check(
-        "kernels", False, f"version {found} is installed", "pip uninstall kernels, or set HF_HUB_OFFLINE=1"
-    )
+    return Check("kernels", False, f"version {found} is installed", "pip uninstall kernels, or set HF_HUB_OFFLINE=1")
 
 
 def _sqlite() -> Check:
     if sqlite3.sqlite_version_info >= SQLITE_WAL_RESET:
         return Check("sqlite", True, sqlite3.sqlite_version)
-    return Check(
-        "sqlite", None, f"{sqlite3.sqlite_version}: older than 3.51.3; fine with the one writer edge-es uses"
-    )
+    return Check("sqlite", None, f"{sqlite3.sqlite_version}: older than 3.51.3; fine with the one writer edge-es uses")
 
 
 def _model(ref: str) -> Check:
@@ -106,20 +98,14 @@ def _model(ref: str) -> Check:
         )
     if Path(ref).is_dir():
         ok = any(Path(ref).glob("*.safetensors"))
-        return Check(
-            "model", ok, ref, "" if ok else "the folder holds no safetensors; name another by model.ref"
-        )
-    return Check(
-        "model", None, f"{ref}: taken from the Hugging Face cache, else downloaded at the first start"
-    )
+        return Check("model", ok, ref, "" if ok else "the folder holds no safetensors; name another by model.ref")
+    return Check("model", None, f"{ref}: taken from the Hugging Face cache, else downloaded at the first start")
 
 
 def _state(folder: Path) -> Check:
     if folder.is_dir():
         ok = os.access(folder, os.W_OK | os.X_OK)
-        return Check(
-            "state", ok, str(folder), "" if ok else "make it writable, or name another by --state-dir"
-        )
+        return Check("state", ok, str(folder), "" if ok else "make it writable, or name another by --state-dir")
     parent = next((p for p in folder.absolute().parents if p.exists()), Path("/"))
     ok = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
     remedy = "" if ok else f"{parent} is no folder you can write to; name another by --state-dir"
@@ -148,9 +134,7 @@ def _port(host: str, port: int, folder: Path) -> Check:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        return Check(
-            "daemon", False, f"{host}:{port}: {error.strerror}", "stop what uses it, or give serve --port"
-        )
+        return Check("daemon", False, f"{host}:{port}: {error.strerror}", "stop what uses it, or give serve --port")
     return Check("daemon", None, f"not running; {host}:{port} is free")
 
 
@@ -189,8 +173,6 @@ def doctor(config: ConfigFile = None, state_dir: StateDir = None, as_json: AsJso
         print_json({"checks": [asdict(check) for check in checks], "ok": ok})
     else:
         mark = {True: "ok", None: "note", False: "FAIL"}
-        print_table(
-            ("", "what", "found", "remedy"), [(mark[c.ok], c.name, c.detail, c.remedy) for c in checks]
-        )
+        print_table(("", "what", "found", "remedy"), [(mark[c.ok], c.name, c.detail, c.remedy) for c in checks])
     if not ok:
         raise typer.Exit(1)

@@ -22,9 +22,7 @@ from service.cli.options import AsJson, StateDir, Url, print_json
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Send feedback from files.")
 
-NAMESPACE = uuid.UUID(
-    "6f1c7c1e-6f0b-5d0e-9c55-3f2f6f8e2d11"
-)  # any fixed one: ids must not change between releases
+NAMESPACE = uuid.UUID("6f1c7c1e-6f0b-5d0e-9c55-3f2f6f8e2d11")  # any fixed one: ids must not change between releases
 GROUP = 100  # lines a request: one durable commit for all of them
 QUIET = 3  # looks in a row at an idle learner before --wait believes it
 
@@ -59,6 +57,14 @@ class Report:
         }
 
 
+class _NotANumber(ValueError):
+    """NaN or an infinity, which Python's parser would take."""
+
+
+def _no_number(name: str) -> float:
+    raise _NotANumber(name)
+
+
 def read_lines(text: str, name: str) -> Iterator[Line]:
     """The bodies of a JSON Lines text, blank lines left out. Raises InputError naming the file and the line.
 
@@ -66,15 +72,15 @@ def read_lines(text: str, name: str) -> Iterator[Line]:
     inserting or reordering lines changes no id, and two equal lines stay two events.
     """
     seen: Counter[str] = Counter()
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(text.split("\n"), start=1):  # JSON strings may hold other line ends
         if not raw.strip():
             continue
         try:
-            body = json.loads(raw)
+            body = json.loads(raw, parse_constant=_no_number)
+        except _NotANumber as error:
+            raise InputError(f"{name}, line {number}: {error} is no JSON number") from None
         except json.JSONDecodeError as error:
-            raise InputError(
-                f"{name}, line {number}: no JSON: {error.msg} at character {error.pos + 1}"
-            ) from None
+            raise InputError(f"{name}, line {number}: no JSON: {error.msg} at character {error.pos + 1}") from None
         if not isinstance(body, dict):
             raise InputError(
                 f"{name}, line {number}: a line must be a JSON object, a body of /v1/feedback or /v1/tasks"
@@ -116,9 +122,7 @@ def take_in(report: Report, group: list[Line], answer: dict[str, Any]) -> None:
         line = group[result["line"] - 1]
         if result.get("error"):
             error = result["error"]
-            report.rejected.append(
-                {"line": line.number, "message": error["message"], "param": error.get("param")}
-            )
+            report.rejected.append({"line": line.number, "message": error["message"], "param": error.get("param")})
         else:
             report.ids.append(result["feedback_id"])
             if result.get("repeated"):
@@ -156,9 +160,7 @@ def _progress(total: int) -> Any:
 @app.command("send")
 def send(
     file: Annotated[str, typer.Argument(help="JSON Lines file, or - for standard input.")],
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Return when the learner has used what it can.")
-    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the learner has used what it can.")] = False,
     state_dir: StateDir = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -170,9 +172,7 @@ def send(
 
     target = find(state_dir, url)
     if not isinstance(target, Daemon):
-        raise EdgeError(
-            f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url"
-        )
+        raise EdgeError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
     report = Report(lines=len(lines))
     with connect(target) as client, _progress(len(lines)) as progress:
         for group in groups(lines):
@@ -187,12 +187,8 @@ def send(
     else:
         for error in report.rejected:
             typer.echo(f"{file}, line {error['line']}: {error['message']}", err=True)
-        typer.echo(
-            f"{report.accepted} accepted, {report.repeated} known already, {len(report.rejected)} refused"
-        )
+        typer.echo(f"{report.accepted} accepted, {report.repeated} known already, {len(report.rejected)} refused")
         if status:
-            typer.echo(
-                f"learning is {status['learning']} at version {status['version']}: {status['reason'] or '-'}"
-            )
+            typer.echo(f"learning is {status['learning']} at version {status['version']}: {status['reason'] or '-'}")
     if report.rejected:
         raise typer.Exit(1)

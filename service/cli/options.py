@@ -9,13 +9,9 @@ import typer
 
 StateDir = Annotated[
     Path | None,
-    typer.Option(
-        "--state-dir", help="State folder; default: $EDGE_ES_STATE__DIR, else the user's data folder."
-    ),
+    typer.Option("--state-dir", help="State folder; default: $EDGE_ES_STATE__DIR, else the user's data folder."),
 ]
-Url = Annotated[
-    str | None, typer.Option("--url", help="Address of a running daemon, such as http://127.0.0.1:8420.")
-]
+Url = Annotated[str | None, typer.Option("--url", help="Address of a running daemon, such as http://127.0.0.1:8420.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", exists=True, dir_okay=False, help="Configuration file (TOML).")

@@ -9,9 +9,7 @@ import typer
 from edge_es.errors import EdgeError, StateError
 from service.cli.options import AsJson, StateDir, Url, number, print_table, show
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The suites that measure prior abilities."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The suites that measure prior abilities.")
 
 
 def suites(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,9 +64,7 @@ def run(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) ->
 
     target = find(state_dir, url)
     if not isinstance(target, Daemon):
-        raise EdgeError(
-            f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url"
-        )
+        raise EdgeError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
     before = {(row["version"], row["suite"], row["kind"], row["at"]) for row in retention(target)}
     post(target, "/v1/probes/run")
     rows = [r for r in retention(target) if (r["version"], r["suite"], r["kind"], r["at"]) not in before]
@@ -99,9 +95,7 @@ def add(
     place = folder / "probes" / f"{suite.name}.jsonl"
     content = file.read_bytes()
     if place.exists() and place.read_bytes() != content:
-        raise StateError(
-            f"{place} holds another suite of that name; rename {file}, since old scores would not compare"
-        )
+        raise StateError(f"{place} holds another suite of that name; rename {file}, since old scores would not compare")
     place.parent.mkdir(exist_ok=True)
     _write(place, content)
     row = {"suite": suite.name, "kind": suite.kind, "items": len(suite.items), "file": str(place)}

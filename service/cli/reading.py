@@ -59,3 +59,16 @@ def retention(target: Target) -> list[dict[str, Any]]:
 
     with opened(target) as store:
         return listings.retention_log(store)
+
+
+def retention_items(target: Target, version: int) -> list[dict[str, Any]]:
+    """Item by item: [{suite, item, anchor, score}] of one probed version."""
+    if isinstance(target, Daemon):
+        from service.cli.client import get
+
+        rows: list[dict[str, Any]] = get(target, "/v1/retention/items", version=version)["items"]
+        return rows
+    from service import listings
+
+    with opened(target) as store:
+        return listings.retention_items(store, version)

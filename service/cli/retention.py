@@ -42,9 +42,7 @@ def log(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) ->
 
 @app.command("show")
 def show_version(
-    version: Annotated[
-        int | None, typer.Argument(min=0, help="A probed version; default: the newest.")
-    ] = None,
+    version: Annotated[int | None, typer.Argument(min=0, help="A probed version; default: the newest.")] = None,
     items: Annotated[
         bool, typer.Option("--items", help="Item by item, where its score differs from the anchor's.")
     ] = False,
@@ -87,9 +85,7 @@ def show_version(
 @app.command("watch")
 def watch(
     every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
-    count: Annotated[
-        int, typer.Option("--count", min=0, help="End after so many new results; 0: never.")
-    ] = 0,
+    count: Annotated[int, typer.Option("--count", min=0, help="End after so many new results; 0: never.")] = 0,
     state_dir: StateDir = None,
     url: Url = None,
     as_json: AsJson = False,

@@ -42,9 +42,7 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 takes a free port.")] = None,
-    state_dir: Annotated[
-        Path | None, typer.Option("--state-dir", help="State folder; made if absent.")
-    ] = None,
+    state_dir: Annotated[Path | None, typer.Option("--state-dir", help="State folder; made if absent.")] = None,
     device: Annotated[Device | None, typer.Option("--device", help="Where the model runs.")] = None,
 ) -> None:
     """Serve the model and learn from feedback, until SIGTERM or Ctrl-C."""

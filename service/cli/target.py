@@ -51,9 +51,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StateError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict):
-        raise StateError(
-            f"{path} holds no JSON object; stop the daemon and delete it, the next start writes a new one"
-        )
+        raise StateError(f"{path} holds no JSON object; stop the daemon and delete it, the next start writes a new one")
     return value
 
 

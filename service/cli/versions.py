@@ -48,9 +48,7 @@ def versions(state_dir: StateDir = None, url: Url = None, as_json: AsJson = Fals
     show(rows, as_json, render)
 
 
-def compare(
-    rows: list[dict[str, Any]], probes: list[dict[str, Any]], first: int, second: int
-) -> dict[str, Any]:
+def compare(rows: list[dict[str, Any]], probes: list[dict[str, Any]], first: int, second: int) -> dict[str, Any]:
     """What lies between two versions, from the listings alone.
 
     {a, b, same, versions: after the earlier one up to the later, events: that those versions used,
@@ -101,16 +99,11 @@ def diff(
             ("", f">version {a}", f">version {b}"),
             [
                 ("norm of delta", number(found["delta_norm"]["a"]), number(found["delta_norm"]["b"])),
-                *(
-                    (f"{r['suite']} ({r['kind']})", number(r["a"]), number(r["b"]))
-                    for r in found["retention"]
-                ),
+                *((f"{r['suite']} ({r['kind']})", number(r["a"]), number(r["b"])) for r in found["retention"]),
             ],
         )
         same = "the same delta" if found["same"] else "different deltas"
-        typer.echo(
-            f"{same}; {len(found['versions'])} versions and {len(found['events'])} events between them"
-        )
+        typer.echo(f"{same}; {len(found['versions'])} versions and {len(found['events'])} events between them")
 
     show(found, as_json, render)
 
@@ -129,9 +122,7 @@ def _rollback_folder(folder: "Folder", version: int, reason: str) -> int:
 
 
 def rollback(
-    version: Annotated[
-        int, typer.Argument(min=0, help="The version whose delta is served again; 0 is the anchor.")
-    ],
+    version: Annotated[int, typer.Argument(min=0, help="The version whose delta is served again; 0 is the anchor.")],
     reason: Annotated[str, typer.Option("--reason", help="Kept in the ledger.")] = "asked for by hand",
     state_dir: StateDir = None,
     url: Url = None,
@@ -163,13 +154,13 @@ def _verify_folder(folder: "Folder") -> dict[str, Any]:
 
     with opened(folder) as store:
         found: dict[str, Any] = dict(ledger.verify(store))
-        bound = store.bound_model()
+        bound = store.model_binding()
     if bound is None:
         raise StateError(f"state folder {folder.path} was never used; start the daemon on it once")
-    section = load(None, {"model": {"ref": bound["model"], "quantization": bound["quantization"]}}).model
+    section = load(None, {"model": {"ref": bound.ref, "quantization": bound.quantization}}).model
     found["base_sha256"] = base_hash(load_base(section))
     whole = found["mismatches"] == 0 and found["replayed"] == found["versions"]
-    found["ok"] = whole and found["base_sha256"] == bound["base_sha256"]
+    found["ok"] = whole and found["base_sha256"] == bound.sha256
     return found
 
 
@@ -186,9 +177,7 @@ def verify(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False)
         found = _verify_folder(target)
 
     def render() -> None:
-        typer.echo(
-            f"{found['replayed']} of {found['versions']} versions replayed, {found['mismatches']} mismatches"
-        )
+        typer.echo(f"{found['replayed']} of {found['versions']} versions replayed, {found['mismatches']} mismatches")
         typer.echo(f"base {found['base_sha256']}: {'fine' if found['ok'] else 'NOT fine'}")
 
     show(found, as_json, render)

@@ -45,8 +45,7 @@ def test_the_presets_are_the_files() -> None:
 def test_show_is_toml_that_loads_to_the_same_values(tmp_path: Path) -> None:
     source = tmp_path / "in.toml"
     source.write_text(
-        '[metrics."näh e"]\ntype = "float"\nlow = -2.5\n'
-        '[guards]\nclip = 0.25\n[serve]\nallowed_hosts = ["a", "b"]\n'
+        '[metrics."näh e"]\ntype = "float"\nlow = -2.5\n[guards]\nclip = 0.25\n[serve]\nallowed_hosts = ["a", "b"]\n'
     )
     shown = runner.invoke(app, ["config", "show", "--config", str(source)])
     assert shown.exit_code == 0

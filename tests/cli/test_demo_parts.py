@@ -90,9 +90,7 @@ def test_detection_counts_from_the_first_harmed_round(found: list[Round], expect
     assert detection(found) == expected
 
 
-def row(
-    version: int, suite: str, kind: str, retention: float | None, verdict: str, at: str
-) -> dict[str, Any]:
+def row(version: int, suite: str, kind: str, retention: float | None, verdict: str, at: str) -> dict[str, Any]:
     return {
         "version": version,
         "suite": suite,
@@ -145,9 +143,7 @@ def test_wrong_answers_are_wrong_well_formed_and_no_probe_items() -> None:
             assert int(value) != int(left) + int(right)
 
 
-def test_nobody_left_behind_when_the_daemon_does_not_come_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_left_behind_when_the_daemon_does_not_come_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     from edge_es.errors import EdgeError

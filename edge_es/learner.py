@@ -22,7 +22,7 @@ from edge_es.likelihood import Text, kl
 from edge_es.memory import Plan, plan
 from edge_es.model import Base
 from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta, pack
+from edge_es.spaces.adapter import Delta, Part, pack
 from edge_es.spaces.consolidate import consolidate
 from edge_es.spaces.input_side import captured_share, find
 
@@ -208,7 +208,7 @@ def _add_side(state: State, texts: Sequence[Text], around: Surroundings) -> Slic
         around.base, state.delta, texts, around.protected, search.rank, around.config.guards.protect.energy
     )
     side = found.side
-    blob = pack(Delta().with_side(side))
+    blob = pack(Delta((Part(side, None),)))
     stats = {"novelty_share": found.novelty_share, "captured": found.captured}
     state = _publish(
         state, "basis", state.delta.with_side(side), blob, stats, _protection(around.config, around), around

@@ -164,7 +164,7 @@ def pack(delta: Delta) -> bytes:
     tensors: dict[str, torch.Tensor] = {}
     for index, part in enumerate(delta.parts):
         for name, a in part.side.a.items():
-            tensors[f"{index}.a.{name}"] = a.cpu().contiguous()
+            tensors[f"{index}.a.{name}"] = a.cpu().clone()  # q, k and v share one; the format cannot
         if part.b is not None:
             tensors[f"{index}.b"] = part.b.cpu().contiguous()
     outs = [list(part.side.outs.items()) for part in delta.parts]

@@ -1,7 +1,7 @@
 """The daemon's HTTP API as a few plain functions. A failure is one line with its remedy."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -91,26 +91,3 @@ def post(daemon: Daemon, path: str, body: Any = None) -> Any:
     """POST of a JSON body; the JSON answer."""
     with connect(daemon) as client:
         return request(client, "POST", path, body={} if body is None else body)
-
-
-def events(daemon: Daemon) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The server-sent events of `GET /v1/events`, (name, data), until the daemon ends."""
-    with connect(daemon, httpx.Timeout(5.0, read=120.0)) as client:
-        try:
-            with client.stream("GET", "/v1/events") as response:
-                if response.is_error:
-                    response.read()
-                    raise _refusal(response)
-                name, data = "message", ""
-                for line in response.iter_lines():
-                    if line.startswith("event:"):
-                        name = line[6:].strip()
-                    elif line.startswith("data:"):
-                        data += line[5:].strip()
-                    elif not line and data:
-                        yield name, json.loads(data)
-                        name, data = "message", ""
-        except httpx.ConnectError:
-            raise StateError(f"no daemon answers at {daemon.url}; `edge-es serve` starts one") from None
-        except httpx.HTTPError:
-            return

@@ -86,8 +86,8 @@ def read_lines(text: str, name: str) -> Iterator[Line]:
                 f"{name}, line {number}: a line must be a JSON object, a body of /v1/feedback or /v1/tasks"
             )
         content = json.dumps(body, sort_keys=True, ensure_ascii=False)
-        if "id" not in body:
-            body = {"id": str(uuid.uuid5(NAMESPACE, f"{content}\n{seen[content]}")), **body}
+        if body.get("id") is None:
+            body = {**body, "id": str(uuid.uuid5(NAMESPACE, f"{content}\n{seen[content]}"))}
         seen[content] += 1
         yield Line(number, "/v1/tasks/batch" if "grader" in body else "/v1/feedback/batch", body)
 

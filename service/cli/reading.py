@@ -66,7 +66,7 @@ def retention_items(target: Target, version: int) -> list[dict[str, Any]]:
     if isinstance(target, Daemon):
         from service.cli.client import get
 
-        rows: list[dict[str, Any]] = get(target, "/v1/retention/items", version=version)["items"]
+        rows: list[dict[str, Any]] = get(target, "/v1/retention", version=version, items="true")["items"]
         return rows
     from service import listings
 

@@ -170,3 +170,21 @@ def test_the_environment_names_the_folder(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("EDGE_ES_STATE__DIR", str(folder))
     done = runner.invoke(app, ["status", "--json"])
     assert json.loads(done.stdout)["version"] == 2
+
+
+def test_probe_add_checks_first_and_never_replaces(folder: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "sums.jsonl"
+    suite.write_text('{"prompt": "1+1=", "answer": "2"}\n{"prompt": "1+2=", "answer": "3"}\n')
+    found = read(folder, "probe", "add", str(suite))
+    place = folder / "probes" / "sums.jsonl"
+    assert found == {"suite": "sums", "kind": "generation", "items": 2, "file": str(place)}
+    assert place.read_bytes() == suite.read_bytes()
+    assert read(folder, "probe", "add", str(suite)) == found
+    listed = {row["suite"]: row["verdict"] for row in read(folder, "probe", "list")}
+    assert listed == {"add": "dropped", "sums": None}
+    suite.write_text('{"prompt": "1+1=", "answer": "3"}\n')
+    assert "sums.jsonl" in run(folder, "probe", "add", str(suite), status=1)
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "1+1=", "answer": "2"}\n{"prompt": 3}\n')
+    assert "line 2" in run(folder, "probe", "add", str(bad), status=1)
+    assert [path.name for path in (folder / "probes").iterdir()] == ["sums.jsonl"]

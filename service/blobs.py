@@ -51,7 +51,5 @@ def read(folder: Path, name: str) -> bytes:
     except FileNotFoundError:
         raise StateError(f"blob {name} is missing from {folder}; restore the folder from a backup") from None
     if sha256(data) != name:
-        raise StateError(
-            f"blob {name} in {folder} is damaged (it hashes to {sha256(data)}); restore it from a backup"
-        )
+        raise StateError(f"blob {name} in {folder} is damaged (it hashes to {sha256(data)}); restore it from a backup")
     return data

@@ -29,9 +29,7 @@ class DiskFull(StateError):
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
     """Turns what the disk or SQLite refuses into one clear line: DiskFull, or StateError otherwise."""
-    full = DiskFull(
-        f"the disk that holds {folder} is full; nothing was stored: free some space and send it again"
-    )
+    full = DiskFull(f"the disk that holds {folder} is full; nothing was stored: free some space and send it again")
     try:
         yield
     except sqlite3.OperationalError as error:

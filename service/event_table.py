@@ -68,9 +68,7 @@ class EventTable(Database):
         if row is None:
             return False
         if row["body"] != canonical(body):
-            raise Conflict(
-                f"id {event_id} was used for other feedback; send new feedback with a new id", param="id"
-            )
+            raise Conflict(f"id {event_id} was used for other feedback; send new feedback with a new id", param="id")
         return True
 
     def add_event(self, event: Event, body: Mapping[str, Any], held_out: bool) -> bool:
@@ -119,8 +117,7 @@ class EventTable(Database):
     def used_events(self, limit: int, seed: int) -> list[Event]:
         """A sample, drawn by `seed`, of the events that have served a turn and still stand; oldest first."""
         ids = [
-            row["seq"]
-            for row in self.query("SELECT seq FROM events WHERE state = 'pending' AND uses > 0 ORDER BY seq")
+            row["seq"] for row in self.query("SELECT seq FROM events WHERE state = 'pending' AND uses > 0 ORDER BY seq")
         ]
         drawn = sorted(random.Random(seed).sample(ids, min(limit, len(ids))))
         rows = self.query(
@@ -131,9 +128,7 @@ class EventTable(Database):
 
     def held_out(self, limit: int = 1000) -> list[Event]:
         """The newest `limit` held-out events, oldest first."""
-        rows = self.query(
-            "SELECT event FROM events WHERE state = 'held_out' ORDER BY seq DESC LIMIT ?", limit
-        )
+        rows = self.query("SELECT event FROM events WHERE state = 'held_out' ORDER BY seq DESC LIMIT ?", limit)
         return [Event.from_json(json.loads(row["event"])) for row in reversed(rows)]
 
     def events_between(self, first_version: int, last_version: int) -> list[str]:
@@ -185,9 +180,7 @@ class EventTable(Database):
         found = self.event_fates("id = ?", event_id)
         return found[0] if found else None
 
-    def list_events(
-        self, state: State | None = None, after: str | None = None, limit: int = 100
-    ) -> list[Fate]:
+    def list_events(self, state: State | None = None, after: str | None = None, limit: int = 100) -> list[Fate]:
         """Events oldest first, from the one behind `after` on."""
         since = self.query_one("SELECT seq FROM events WHERE id = ?", after) if after else None
         if after and since is None:

@@ -30,9 +30,7 @@ def m002_completions(db: sqlite3.Connection) -> None:
             prompt_tokens INTEGER NOT NULL,
             completion_tokens INTEGER NOT NULL
         ) STRICT""")
-    db.execute(
-        "CREATE INDEX completions_episode ON completions (episode_id, seq) WHERE episode_id IS NOT NULL"
-    )
+    db.execute("CREATE INDEX completions_episode ON completions (episode_id, seq) WHERE episode_id IS NOT NULL")
 
 
 def m003_events(db: sqlite3.Connection) -> None:
@@ -55,9 +53,7 @@ def m003_events(db: sqlite3.Connection) -> None:
 
 def m004_ledger(db: sqlite3.Connection) -> None:
     """Attempts, and which events each one used. A rejected attempt has no version."""
-    db.execute(
-        "CREATE TABLE ledger (attempt INTEGER PRIMARY KEY, version INTEGER UNIQUE, row TEXT NOT NULL) STRICT"
-    )
+    db.execute("CREATE TABLE ledger (attempt INTEGER PRIMARY KEY, version INTEGER UNIQUE, row TEXT NOT NULL) STRICT")
     db.execute("""
         CREATE TABLE event_uses (
             event_id TEXT NOT NULL REFERENCES events (id),
@@ -114,9 +110,7 @@ def check(db: sqlite3.Connection, name: str) -> None:
     """Raises StateError where the file was written by another release; a reader must not migrate."""
     found = schema_version(db)
     if found > len(MIGRATIONS):
-        raise StateError(
-            f"{name} was written by a newer edge-es (schema {found}, not {len(MIGRATIONS)}); upgrade it"
-        )
+        raise StateError(f"{name} was written by a newer edge-es (schema {found}, not {len(MIGRATIONS)}); upgrade it")
     if found < len(MIGRATIONS):
         raise StateError(
             f"{name} was written by an older edge-es (schema {found}); start the daemon once to upgrade it"

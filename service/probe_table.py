@@ -54,14 +54,17 @@ class ProbeTable(Database):
                     [_storable(row[column]) for column in COLUMNS],
                 )
             for suite, scores in item_scores.items():
-                db.execute(
-                    "INSERT INTO probe_items VALUES (?, ?, ?)", (version, suite, array("f", scores).tobytes())
-                )
+                db.execute("INSERT INTO probe_items VALUES (?, ?, ?)", (version, suite, array("f", scores).tobytes()))
 
     def item_scores(self, version: int, suite: str) -> list[float] | None:
         """A version's score of every item of a suite, or None if it was not probed."""
         row = self.query_one("SELECT scores FROM probe_items WHERE version = ? AND suite = ?", version, suite)
         return array("f", row["scores"]).tolist() if row else None
+
+    def probed_suites(self, version: int) -> list[str]:
+        """Suites whose items' scores are kept for a version, by name."""
+        rows = self.query("SELECT suite FROM probe_items WHERE version = ? ORDER BY suite", version)
+        return [row["suite"] for row in rows]
 
     def anchor_scores(self, suite: str) -> list[float] | None:
         """The anchor's score of every item of a suite."""
@@ -79,7 +82,4 @@ class ProbeTable(Database):
 
     def passed_versions(self) -> list[int]:
         """Versions whose latest round dropped no suite, oldest first."""
-        return [
-            row["version"]
-            for row in self.query("SELECT version FROM probe_rounds WHERE passed ORDER BY version")
-        ]
+        return [row["version"] for row in self.query("SELECT version FROM probe_rounds WHERE passed ORDER BY version")]

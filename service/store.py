@@ -64,10 +64,12 @@ class Store(EventTable, CompletionTable, ProbeTable):
         """All attempts, oldest first."""
         from edge_es.ledger import Row
 
-        return [
-            Row.from_json(json.loads(row["row"]))
-            for row in self.query("SELECT row FROM ledger ORDER BY attempt")
-        ]
+        return [Row.from_json(json.loads(row["row"])) for row in self.query("SELECT row FROM ledger ORDER BY attempt")]
+
+    def newest_version(self) -> int | None:
+        """The served version; None before the anchor is recorded."""
+        newest: int | None = self.query("SELECT max(version) FROM ledger")[0][0]
+        return newest
 
     def append(self, row: "Row", blobs_by_hash: Mapping[str, bytes]) -> None:
         """Blobs first, then the row and the uses of its events in one transaction; durable when it returns.
@@ -76,9 +78,7 @@ class Store(EventTable, CompletionTable, ProbeTable):
         to its name; DiskFull. Nothing has happened then.
         """
         with self.transaction() as db:
-            last = db.execute(
-                "SELECT max(attempt) AS attempt, max(version) AS version FROM ledger"
-            ).fetchone()
+            last = db.execute("SELECT max(attempt) AS attempt, max(version) AS version FROM ledger").fetchone()
             if last["attempt"] is not None and row.attempt <= last["attempt"]:
                 raise StateError(f"attempt {row.attempt} does not follow attempt {last['attempt']}")
             expected = 0 if last["version"] is None else last["version"] + 1

@@ -170,9 +170,7 @@ def test_a_blob_that_is_missing_or_damaged_is_named(store: Store) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_a_disk_that_fails_under_a_blob_leaves_no_row(
-    store: Store, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_a_disk_that_fails_under_a_blob_leaves_no_row(store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -467,9 +465,7 @@ class Life(RuleBasedStateMachine):
             assert list(fate.used_in) == self.used_in[e]
             used = self.states[e] == "pending" and self.uses[e] and self.used_in[e]
             assert fate.state == ("used" if used else self.states[e])
-        waiting = sorted(
-            (self.uses[e]) for e, state in self.states.items() if state == "pending" and self.uses[e] < 4
-        )
+        waiting = sorted((self.uses[e]) for e, state in self.states.items() if state == "pending" and self.uses[e] < 4)
         assert [uses for _, uses in self.store.pending(1000, max_uses=4)] == waiting
         rows = self.store.rows()
         assert rows[-1].attempt == self.attempt and head(rows).version == self.version
@@ -479,7 +475,5 @@ class Life(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-Life.TestCase.settings = hypothesis_settings(
-    max_examples=25, stateful_step_count=25, deadline=None, derandomize=True
-)
+Life.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=25, deadline=None, derandomize=True)
 TestLife = Life.TestCase

@@ -1,0 +1,30 @@
+"""`GET /v1/models`."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.answering import require_model
+from service.context import Context, Ctx
+
+router = APIRouter()
+
+
+def _model(context: Context) -> dict[str, Any]:
+    bound = context.store.model_binding()
+    created = int(datetime.fromisoformat(bound.bound_at).timestamp()) if bound else 0
+    return {"id": context.model_id, "object": "model", "created": created, "owned_by": "edge-es"}
+
+
+@router.get("/v1/models")
+def list_models(context: Ctx) -> dict[str, Any]:
+    """The one model that is served."""
+    return {"object": "list", "data": [_model(context)]}
+
+
+@router.get("/v1/models/{name:path}")
+def retrieve_model(context: Ctx, name: str) -> dict[str, Any]:
+    """The served model by its name."""
+    require_model(context, name)
+    return _model(context)

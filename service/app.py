@@ -1,0 +1,39 @@
+"""The application: every router with the token it asks for, in one table."""
+
+from fastapi import Depends, FastAPI
+
+from edge_es.config import Config
+from service import listings
+from service.api import administration, chat, completions, events, feedback, health, models, retention, tasks
+from service.context import Context, Engine
+from service.errors import install
+from service.metrics import CountRequests, Metrics, StatusGauges
+from service.security import Perimeter, allowed_hosts, require_admin, require_chat
+from service.store import Store
+from service.tokens import load_or_create
+
+OPEN = (health.open_router,)
+CHAT = (chat.router, completions.router, models.router, health.router)
+ADMIN = (feedback.router, tasks.router, administration.router, retention.router, events.router)
+
+
+def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
+    """The API over a store and an engine, which the caller starts and stops.
+
+    Raises StateError where the folder's tokens are damaged.
+    """
+    metrics = Metrics()
+    context = Context(config, store, engine, load_or_create(store.folder), metrics)
+    metrics.registry.register(StatusGauges(lambda: listings.status(store, context.live_status())))
+    app = FastAPI(title="edge-es", openapi_url=None, redirect_slashes=False)
+    app.state.context = context
+    install(app)
+    for router in OPEN:
+        app.include_router(router)
+    for router in CHAT:
+        app.include_router(router, dependencies=[Depends(require_chat)])
+    for router in ADMIN:
+        app.include_router(router, dependencies=[Depends(require_admin)])
+    app.add_middleware(Perimeter, hosts=allowed_hosts(config.serve))
+    app.add_middleware(CountRequests, metrics=metrics)
+    return app

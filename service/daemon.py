@@ -1,0 +1,148 @@
+"""`edge-es serve`: takes the state folder and the port, starts the device thread, serves until it is told to stop."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from edge_es.config import Config
+from edge_es.errors import ConfigError, EdgeError, ModelError, StateError
+from service.app import create_app
+from service.context import Context
+from service.store import Store, state_folder
+
+__all__ = ["serve", "state_folder"]
+
+NOTE = "daemon.json"
+REQUESTS_SECONDS = 3  # to finish the requests in hand
+STOP_SECONDS = 4.7  # until the process ends in any case: what is durable stays, what is not was not promised
+
+log = logging.getLogger("service")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises ConfigError in one line where the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"serve.host '{host}' is no address of this machine: {error}") from None
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+        found.listen(128)
+    except OSError as error:
+        found.close()
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}; choose another by --port") from None
+    return found
+
+
+def url_of(bound: socket.socket) -> str:
+    """Where this machine reaches the daemon."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def write_note(folder: Path, url: str) -> Path:
+    """Tells the CLI where the daemon of this folder listens."""
+    note, partial = folder / NOTE, folder / f"{NOTE}.partial"
+    partial.write_text(json.dumps({"pid": os.getpid(), "url": url}), encoding="ascii")
+    partial.replace(note)
+    return note
+
+
+class Server(uvicorn.Server):
+    """uvicorn that ends endless streams first, and itself when the model cannot be loaded."""
+
+    def __init__(self, config: uvicorn.Config, context: Context, url: str) -> None:
+        super().__init__(config)
+        self.context, self.url = context, url
+        self.announced = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and Ctrl-C."""
+        if not self.context.stopping.is_set():
+            self.context.stopping.set()
+            overdue = threading.Timer(STOP_SECONDS, _leave)
+            overdue.daemon = True
+            overdue.start()
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        engine = self.context.engine
+        if engine.failure is not None:
+            return True
+        if engine.ready and not self.announced:
+            self.announced = True
+            live = engine.live_status()
+            remember(self.context)
+            print(
+                f"edge-es serves {live.model} ({live.quantization}, {live.device}) at version {live.version} "
+                f"on {self.url}",
+                flush=True,
+            )
+        return await super().on_tick(counter)
+
+
+def remember(context: Context) -> None:
+    """Leaves what only the running daemon knows in the store, for `edge-es status` when it is stopped."""
+    live = context.live_status()
+    if live is not None:
+        try:
+            context.store.put_setting("machine", {"device": live.device, "memory": dict(live.memory)})
+        except StateError as error:
+            log.warning("%s", error)
+
+
+def _leave() -> None:
+    log.error("did not come to rest in %s s: ends at the last durable state", STOP_SECONDS)
+    os._exit(0)
+
+
+def serve(config: Config) -> int:
+    """Runs until SIGTERM or Ctrl-C. Returns the exit status; what the user can mend is one line on standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return _serve(config)
+    except EdgeError as error:
+        print(f"edge-es: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(config: Config) -> int:
+    with ExitStack() as stack:
+        store = stack.enter_context(Store(state_folder(config)))
+        bound = stack.enter_context(listen(config.serve.host, config.serve.port))
+        from service.engine import Engine  # torch, seconds of it: not before the folder and the port are ours
+
+        engine = Engine(config, store)
+        app = create_app(config, store, engine)
+        context: Context = app.state.context
+        note = write_note(store.folder, url_of(bound))
+        stack.callback(note.unlink, missing_ok=True)
+        options: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
+        settings = uvicorn.Config(app, timeout_graceful_shutdown=REQUESTS_SECONDS, server_header=False, **options)
+        server = Server(settings, context, url_of(bound))
+        # uvicorn raises its signal again when it is done; the process must live on to stop the device thread.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        engine.start()
+        try:
+            server.run(sockets=[bound])
+        finally:
+            engine.stop()
+        remember(context)
+        if engine.failure is not None:
+            raise ModelError(engine.failure)
+        return 0

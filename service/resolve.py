@@ -1,0 +1,160 @@
+"""A request's body as an Event: metrics and targets are checked, served completions are looked up.
+
+Ratings are not centred here: the running mean of a metric belongs to the learner.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, assert_never
+
+from edge_es.config import MetricSection
+from edge_es.errors import InputError
+from edge_es.feedback import Event, Exchange, Prompt
+from service.completion_table import StoredCompletion
+from service.errors import Unknown
+from service.schemas import Feedback, Task
+from service.store import Store
+
+if TYPE_CHECKING:
+    from edge_es.model import Base
+
+RESERVED = ("demonstration", "preference", "comment")
+
+
+def is_held_out(event_id: str, share: float) -> bool:
+    """Is this event only probed, never trained on? Follows from its id alone, so that a repeat decides alike."""
+    digest = hashlib.sha256(f"holdout/{event_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def resolve_feedback(body: Feedback, event_id: str, metrics: Mapping[str, MetricSection], store: Store) -> Event:
+    """The event. Raises InputError (Unknown for an id that is not known) that names the field."""
+    tags = body.tags or {}
+    name = body.metric_name
+    if name == "demonstration":
+        exchange = Exchange(_prompt(body, store), _text(body.value, "value"))
+        return Event(event_id, "demonstration", (exchange,), tags=tags)
+    if name == "preference":
+        chosen, rejected = _pair(body.value)
+        prompt = _prompt(body, store)
+        return Event(event_id, "preference", (Exchange(prompt, chosen), Exchange(prompt, rejected)), tags=tags)
+    if name == "comment":
+        spoken_of = (Exchange(body.input.asked(), ""),) if body.input else _served(body, store)
+        return Event(event_id, "comment", spoken_of, comment=_text(body.value, "value"), tags=tags)
+    metric = metrics.get(name)
+    if metric is None:
+        known = ", ".join((*metrics, *RESERVED))
+        raise InputError(f"metric_name: there is no metric '{name}'; there are {known}", "metric_name")
+    rating = _rating(body.value, name, metric)
+    if body.input is not None:
+        raise InputError("input: a rating is of a served completion; name it by inference_id", "input")
+    return Event(event_id, "rating", _served(body, store), metric=name, value=rating, tags=tags)
+
+
+def resolve_task(body: Task, event_id: str) -> Event:
+    """The event. Raises InputError that names the field of the grader that is wrong."""
+    from edge_es import graders
+
+    try:
+        graders.validate(body.grader)
+    except InputError as error:
+        param = error.param or "grader"
+        raise InputError(str(error), param if param.startswith("grader") else f"grader.{param}") from None
+    return Event(event_id, "task", (Exchange(body.input.asked(), ""),), grader=body.grader, tags=body.tags or {})
+
+
+def check_lengths(base: "Base", event: Event) -> None:
+    """Raises InputError where a prompt with its answer does not fit the model's context."""
+    from edge_es.model import encode_answer, encode_prompt
+
+    for exchange in event.exchanges if event.kind != "comment" else ():
+        try:
+            prompt = encode_prompt(base, exchange.prompt)
+        except InputError as error:
+            raise InputError(str(error), "input") from None
+        answer = encode_answer(base, exchange.answer, exchange.ended)
+        if len(prompt) + len(answer) > base.context:
+            raise InputError(
+                f"value: prompt and answer have {len(prompt)} + {len(answer)} tokens, but the model's context holds "
+                f"{base.context}; shorten them",
+                "value",
+            )
+
+
+def _rating(value: Any, name: str, metric: MetricSection) -> float:
+    """Larger is better, whatever the metric optimises."""
+    match metric.type:
+        case "boolean":
+            if not isinstance(value, bool):
+                raise InputError(f"value: metric '{name}' takes true or false", "value")
+            rating = 1.0 if value else -1.0
+        case "float":
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InputError(f"value: metric '{name}' takes a number", "value")
+            if not metric.low <= value <= metric.high:
+                raise InputError(f"value: metric '{name}' goes from {metric.low:g} to {metric.high:g}", "value")
+            rating = float(value)
+        case _:
+            assert_never(metric.type)
+    return rating if metric.optimize == "max" else -rating
+
+
+def _text(value: Any, param: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{param}: must be a text that is not empty", param)
+    return value
+
+
+def _pair(value: Any) -> tuple[str, str]:
+    if not isinstance(value, dict):
+        raise InputError('value: a preference is {"chosen": "...", "rejected": "..."}', "value")
+    for key in value:
+        if key not in ("chosen", "rejected"):
+            raise InputError(f"value: unknown field '{key}' in a preference", f"value.{key}")
+    chosen, rejected = (_text(value.get(key), f"value.{key}") for key in ("chosen", "rejected"))
+    if chosen == rejected:
+        raise InputError("value: chosen and rejected are the same", "value")
+    return chosen, rejected
+
+
+def _prompt(body: Feedback, store: Store) -> Prompt:
+    """What a demonstration or a preference answers."""
+    if body.input is not None:
+        return body.input.asked()
+    if body.episode_id is not None:
+        raise InputError(
+            f"episode_id: a {body.metric_name} is for one prompt; give inference_id or input", "episode_id"
+        )
+    return _completion(body, store).prompt
+
+
+def _completion(body: Feedback, store: Store) -> StoredCompletion:
+    assert body.inference_id is not None
+    found = store.completion(body.inference_id)
+    if found is None:
+        raise Unknown(f"inference_id: no completion {body.inference_id} is known", "inference_id")
+    return found
+
+
+def _served(body: Feedback, store: Store) -> tuple[Exchange, ...]:
+    """The answers that a rating or a comment speaks of."""
+    if body.inference_id is not None:
+        completion = _completion(body, store)
+        if len(completion.answers) > 1 and body.metric_name not in RESERVED:
+            raise InputError(
+                f"inference_id: {completion.id} has {len(completion.answers)} answers, and a rating is of one; "
+                "ask with n = 1",
+                "inference_id",
+            )
+        return _exchanges(completion)
+    assert body.episode_id is not None
+    episode = store.episode(body.episode_id)
+    if not episode:
+        raise Unknown(f"episode_id: no episode {body.episode_id} is known", "episode_id")
+    return tuple(exchange for completion in episode for exchange in _exchanges(completion))
+
+
+def _exchanges(completion: StoredCompletion) -> tuple[Exchange, ...]:
+    return tuple(
+        Exchange(completion.prompt, answer.text, answer.finish_reason == "stop") for answer in completion.answers
+    )

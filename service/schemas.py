@@ -1,0 +1,196 @@
+"""What the API accepts. Unknown fields are errors, types are strict, numbers are finite."""
+
+import re
+import uuid
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from edge_es.feedback import Message, Prompt
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def _uuid(value: Any) -> Any:
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise PydanticCustomError("uuid", "must be a UUID such as 0190b0c3-7f2a-7c4e-9d5a-1f3b5c7d9e01")
+    return str(uuid.UUID(value))
+
+
+def _joined(value: Any) -> Any:
+    """OpenAI's list of text parts as one text."""
+    if not isinstance(value, list):
+        return value
+    for part in value:
+        if not (isinstance(part, dict) and part.keys() == {"type", "text"} and part["type"] == "text"):
+            raise PydanticCustomError("content", "only text parts are supported: {'type': 'text', 'text': '...'}")
+        if not isinstance(part["text"], str):
+            raise PydanticCustomError("content", "the text of a part must be a string")
+    return "".join(part["text"] for part in value)
+
+
+def _stops(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Uuid = Annotated[str, BeforeValidator(_uuid)]
+Text = Annotated[str, Field(min_length=1)]
+Stops = Annotated[list[Text], BeforeValidator(_stops), Field(max_length=4)]
+
+
+# answers
+
+
+class ChatMessage(Body):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, BeforeValidator(_joined)]
+
+    def message(self) -> Message:
+        """As the model's chat template knows it; 'developer' is OpenAI's newer word for 'system'."""
+        return Message("system" if self.role == "developer" else self.role, self.content)
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+
+
+class AnswerRequest(Body):
+    """What both kinds of completion share."""
+
+    model: str
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    n: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stop: Stops | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise PydanticCustomError("stream_options", "stream_options need stream: true")
+        return self
+
+    def token_limit(self) -> int | None:
+        """Most tokens of an answer, where the request says so."""
+        return self.max_tokens
+
+    def alternatives(self) -> int:
+        """Alternatives to report a token; -1: report no log-probabilities."""
+        raise NotImplementedError
+
+    def asked(self) -> Prompt:
+        """What is to be answered."""
+        raise NotImplementedError
+
+
+class ChatRequest(AnswerRequest):
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise PydanticCustomError("top_logprobs", "top_logprobs needs logprobs: true")
+        both = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(both) > 1:
+            raise PydanticCustomError("max_tokens", "max_tokens and max_completion_tokens differ; send one of them")
+        return self
+
+    def token_limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    def alternatives(self) -> int:
+        return (self.top_logprobs or 0) if self.logprobs else -1
+
+    def asked(self) -> Prompt:
+        return Prompt(tuple(message.message() for message in self.messages))
+
+
+class CompletionRequest(AnswerRequest):
+    prompt: str
+    logprobs: int | None = Field(None, ge=0, le=20)
+
+    def alternatives(self) -> int:
+        return -1 if self.logprobs is None else self.logprobs
+
+    def asked(self) -> Prompt:
+        return Prompt(text=self.prompt)
+
+
+# feedback
+
+
+class Input(Body):
+    """{"messages": [...]} or {"prompt": "..."}."""
+
+    messages: list[ChatMessage] | None = Field(None, min_length=1)
+    prompt: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.messages is None) == (self.prompt is None):
+            raise PydanticCustomError("input", "give either messages or prompt")
+        return self
+
+    def asked(self) -> Prompt:
+        """As the learner knows it."""
+        if self.messages is None:
+            return Prompt(text=self.prompt)
+        return Prompt(tuple(message.message() for message in self.messages))
+
+
+class Submission(Body):
+    """What feedback and tasks share."""
+
+    id: Uuid | None = None
+    tags: dict[str, str] | None = None
+    dryrun: bool | None = None
+
+
+class Feedback(Submission):
+    inference_id: Uuid | None = None
+    episode_id: Text | None = None
+    input: Input | None = None
+    metric_name: str
+    value: Any  # its type depends on the metric: service.resolve
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if sum(target is not None for target in (self.inference_id, self.episode_id, self.input)) != 1:
+            raise PydanticCustomError("target", "give exactly one of inference_id, episode_id and input")
+        return self
+
+
+class Task(Submission):
+    input: Input
+    grader: dict[str, Any]
+
+
+# administration
+
+
+class Rollback(Body):
+    version: int = Field(ge=0)
+    reason: Text | None = None
+
+
+class Pause(Body):
+    reason: Text | None = None
+
+
+class Nothing(Body):
+    """A request that says all by its address."""

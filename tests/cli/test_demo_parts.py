@@ -1,6 +1,7 @@
 """The demo's judgement: its bars are computed, and each of them can fail."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +137,13 @@ def test_wrong_answers_are_wrong_well_formed_and_no_probe_items() -> None:
     assert len({body["input"]["messages"][0]["content"] for body in flood}) > 40
     assert all(body["metric_name"] == "demonstration" and body["value"] for body in flood)
     assert len(ABILITIES) >= 8
-    for body in flood:
+    checked = 0
+    for body in wrong_answers(600, seed=4):
         prompt, value = body["input"]["messages"][0]["content"], body["value"]
-        if prompt.startswith("What is ") and "+" in prompt:
-            left, right = prompt.removeprefix("What is ").rstrip("?").split("+")
-            assert int(value) != int(left) + int(right)
+        if count := re.fullmatch(r"How many times is (.) in (.*)\?", prompt):  # few answers: chance would hit
+            assert int(value) != count[2].count(count[1])
+            checked += 1
+    assert checked > 10
 
 
 def test_nobody_left_behind_when_the_daemon_does_not_come_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

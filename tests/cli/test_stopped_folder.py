@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,23 @@ def test_a_daemon_json_of_a_dead_or_foreign_process_is_not_believed(folder: Path
         assert read(folder, "status")["version"] == 2
     (folder / "daemon.json").write_text("{")
     assert "daemon.json" in run(folder, "status", status=1)
+
+
+def test_a_dead_daemon_s_address_is_not_believed_whoever_answers_there(folder: Path) -> None:
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        (folder / "daemon.json").write_text(json.dumps({"pid": 2**22 + 1, "url": url}))
+        assert read(folder, "status")["version"] == 2
+        server.shutdown()
 
 
 def test_token_prints_the_one_that_was_asked_for(folder: Path) -> None:

@@ -6,6 +6,7 @@ belong to the row's weights: they are never shared between rows, so no version e
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class Answer:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     text: str = ""
-    finish: str | None = None
+    finish: Literal["stop", "length"] | None = None
     cancelled: bool = False
     _random: np.random.Generator | None = None
     _shown: int = 0  # tokens whose text is in `text` already

@@ -12,7 +12,7 @@ Gains are clipped to 2 nats an answer token, so that no member is paid for makin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,13 +35,15 @@ GAIN_CLIP = 2.0  # nats an answer token
 @dataclass(frozen=True)
 class Fitness:
     """members: (N,) float64, what `strategy` shapes. means: raw mean score per event kind. kl: mean over members of
-    the KL to the anchor on protected inputs, None where it did not join."""
+    the KL to the anchor on protected inputs, None where it did not join. batches: passes over the base that the scoring
+    took; more than one where the population did not fit at once."""
 
     members: np.ndarray
     means: dict[str, float]
     tie_rate: float
     reliability: float | None
     kl: float | None
+    batches: int = 1
 
 
 def text_of(base: Base, exchange: Exchange) -> Text:
@@ -78,7 +80,7 @@ def evaluate(
             for text in texts_of(base, event):
                 texts.setdefault(text, len(texts))
     listed = list(texts)
-    totals = yield from _totals(base, delta, population, listed, plan)  # (N, texts)
+    totals, passes = yield from _totals(base, delta, population, listed, plan)  # (N, texts)
     gained = any(event.kind in ("preference", "rating") for event in events)
     anchor = (yield from score(base, Delta(), listed, plan.slice_tokens)).total.numpy() if gained else None
     tasks = [event for event in events if event.kind == "task"]
@@ -102,7 +104,7 @@ def evaluate(
             assert event.value is not None and event.metric is not None
             rows.append((event.value - centres.get(event.metric, 0.0)) * (gain / lengths).mean(1))
     drift = (yield from _drift(base, delta, population, protected, plan)) if protected and kl_weight else None
-    return combine(np.stack(rows), [event.kind for event in events], drift, kl_weight)
+    return replace(combine(np.stack(rows), [event.kind for event in events], drift, kl_weight), batches=passes)
 
 
 def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_weight: float) -> Fitness:
@@ -140,19 +142,22 @@ def reliability(scores: np.ndarray) -> float | None:
     return 2 * r / (1 + r) if r > 0 else r
 
 
-def _totals(base: Base, delta: Delta, population: Population, texts: Sequence[Text], plan: Plan) -> Slices[np.ndarray]:
-    """Log-likelihood of every text under every member, (N, texts) float64, nats."""
+def _totals(
+    base: Base, delta: Delta, population: Population, texts: Sequence[Text], plan: Plan
+) -> Slices[tuple[np.ndarray, int]]:
+    """Log-likelihood of every text under every member, (N, texts) float64, nats; and the passes over the base."""
     totals = np.zeros((population.size, len(texts)))
+    passes = 0
     for index in batches(texts, plan.slice_tokens // 2):
         batch = collate(base, [texts[i] for i in index])
         for pairs, some in _pair_chunks(base, population, index, batch.ids.shape[1], len(batch.columns), plan):
             piece = collate(base, [texts[i] for i in some]) if len(some) < len(index) else batch
             repeats = 2 * len(pairs)
             scores = score_batch(base, piece, PopulationRows(delta, population, pairs), repeats)
-            members = slice(2 * pairs.start, 2 * pairs.stop)
-            totals[members, some] = scores.total.view(repeats, len(some)).numpy()
+            totals[2 * pairs.start : 2 * pairs.stop, some] = scores.total.view(repeats, len(some)).numpy()
+            passes += 1
             yield
-    return totals
+    return totals, passes
 
 
 def _pair_chunks(

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -160,12 +161,13 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     return replace(state, version=state.version + 1, delta=candidate, attempt=step, walk=walk)
 
 
-def _stats(state: State, fitness: Fitness) -> dict[str, float | None]:
+def _stats(state: State, fitness: Fitness) -> dict[str, Any]:
     return {
-        **{f"fitness_mean.{kind}": mean for kind, mean in fitness.means.items()},
+        "fitness_mean": fitness.means,
         "fitness_reliability": fitness.reliability,
         "tie_rate": fitness.tie_rate,
         "kl": fitness.kl,
+        "population_batches": fitness.batches,
         "novelty_share": state.novelty,
     }
 
@@ -232,7 +234,7 @@ def _publish(
     kind: Kind,
     delta: Delta,
     blob: bytes,
-    stats: Mapping[str, float | None],
+    stats: Mapping[str, Any],
     reason: str,
     around: Surroundings,
 ) -> State:

@@ -27,7 +27,7 @@ class Row:
     alpha, sigma: hexadecimal floats. guards: scalars of the step as hexadecimal floats (`strategy.apply`).
     side: sha256 of the blob with the input side that a step uses, or that a basis or consolidate row brings.
     sha256: of the delta after the row. target: of a rollback, the version whose delta it takes.
-    stats: what was measured on the way; None where it does not apply.
+    stats: what was measured on the way; None where it does not apply. `fitness_mean` holds a mean per event kind.
     """
 
     attempt: int
@@ -46,7 +46,7 @@ class Row:
     guards: Mapping[str, str] = field(default_factory=dict)
     side: str | None = None
     sha256: str | None = None
-    stats: Mapping[str, float | None] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     target: int | None = None
 

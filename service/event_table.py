@@ -114,17 +114,26 @@ class EventTable(Database):
     def _count(self, condition: str, *values: Any) -> int:
         return int(self.query(f"SELECT count(*) FROM events WHERE {condition}", *values)[0][0])
 
-    def used_events(self, limit: int, seed: int) -> list[Event]:
-        """A sample, drawn by `seed`, of the events that have served a turn and still stand; oldest first."""
-        ids = [
-            row["seq"] for row in self.query("SELECT seq FROM events WHERE state = 'pending' AND uses > 0 ORDER BY seq")
-        ]
+    def used_events(self, limit: int, seed: int, max_uses: int) -> list[Event]:
+        """A sample, drawn by `seed`, of the events that have served a turn and may serve another; oldest first."""
+        rows = self.query(
+            "SELECT seq FROM events WHERE state = 'pending' AND uses > 0 AND uses < ? ORDER BY seq", max_uses
+        )
+        ids = [row["seq"] for row in rows]
         drawn = sorted(random.Random(seed).sample(ids, min(limit, len(ids))))
         rows = self.query(
             "SELECT event FROM events WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
             json.dumps(drawn),
         )
         return [Event.from_json(json.loads(row["event"])) for row in rows]
+
+    def metric_means(self) -> dict[str, float]:
+        """Mean rating of each metric over all events that may be learned from."""
+        rows = self.query(
+            """SELECT json_extract(event, '$.metric') AS metric, avg(json_extract(event, '$.value')) AS mean
+               FROM events WHERE kind = 'rating' AND state = 'pending' GROUP BY 1"""
+        )
+        return {row["metric"]: row["mean"] for row in rows}
 
     def held_out(self, limit: int = 1000) -> list[Event]:
         """The newest `limit` held-out events, oldest first."""

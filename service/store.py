@@ -71,6 +71,13 @@ class Store(EventTable, CompletionTable, ProbeTable):
         newest: int | None = self.query("SELECT max(version) FROM ledger")[0][0]
         return newest
 
+    def rows_since(self, attempt: int) -> list["Row"]:
+        """The attempts after `attempt`, oldest first."""
+        from edge_es.ledger import Row
+
+        found = self.query("SELECT row FROM ledger WHERE attempt > ? ORDER BY attempt", attempt)
+        return [Row.from_json(json.loads(row["row"])) for row in found]
+
     def append(self, row: "Row", blobs_by_hash: Mapping[str, bytes]) -> None:
         """Blobs first, then the row and the uses of its events in one transaction; durable when it returns.
 

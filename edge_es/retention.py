@@ -1,0 +1,57 @@
+"""Probe rounds: every suite scored under one version, paired with its reference, judged; and where a rollback goes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_es.config import ProbesSection
+from edge_es.ledger import Row, now, published, undone
+from edge_es.model import Base
+from edge_es.probes.scoring import score_suite
+from edge_es.probes.suites import Suite
+from edge_es.probes.verdicts import Limits, SuiteResult, judge
+from edge_es.slices import Slices
+from edge_es.spaces.adapter import Delta
+
+Reference = Callable[[Suite], Mapping[str, list[float]]]  # per-item scores by `ItemScores.by_key`'s keys
+
+
+@dataclass(frozen=True)
+class Round:
+    """One version on all suites. scores: per-item, by key."""
+
+    version: int
+    at: str
+    results: tuple[SuiteResult, ...]
+    scores: Mapping[str, list[float]]
+
+    @property
+    def dropped(self) -> tuple[SuiteResult, ...]:
+        """What was forgotten; empty for a passed round."""
+        return tuple(result for result in self.results if result.verdict == "dropped")
+
+
+def probe_round(
+    base: Base, delta: Delta, version: int, suites: Sequence[Suite], reference: Reference, section: ProbesSection
+) -> Slices[Round]:
+    """Scores and judges `version`. Yields between batches."""
+    at, limits = now(), Limits(section.tolerance, section.alpha)
+    results: list[SuiteResult] = []
+    scores: dict[str, list[float]] = {}
+    for suite in suites:
+        measured = yield from score_suite(base, delta, suite)
+        scores.update(measured.by_key(suite.name))
+        results += judge(version, suite.name, measured, reference(suite), at, limits)
+    return Round(version, at, tuple(results), scores)
+
+
+def rollback_target(rows: Sequence[Row], passed: Sequence[int], current: int) -> int:
+    """The newest version before `current` whose probes passed and that was not taken back; 0 where there is none."""
+    taken, versions = undone(rows), published(rows)
+    good = [v for v in passed if v < current and v in versions and v not in taken]
+    return max(good, default=0)
+
+
+def why(round_: Round) -> str:
+    """One line that names what was forgotten."""
+    lost = ", ".join(f"{r.suite} at {r.retention:.3f}" for r in round_.dropped if r.retention is not None)
+    return f"version {round_.version} forgot: {lost} of its reference"

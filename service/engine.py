@@ -1,0 +1,296 @@
+"""The one thread that owns the device: requests first, learning in the gaps between them.
+
+A learning turn or a probe round is a generator (`edge_es.slices`); between two of its slices waiting requests are
+served to their end. Nothing of a turn is visible before its row is durable.
+"""
+
+import logging
+import resource
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Literal
+
+from edge_es import ledger
+from edge_es.config import Config, parse_bytes
+from edge_es.errors import EdgeError, StateError
+from edge_es.model import Base, base_hash, load_base
+from edge_es.slices import Slices
+from service.generation import Busy, Generation, LiveStatus, Piece
+from service.serving import Serving
+from service.store import DiskFull, Store
+from service.teaching import Teaching
+
+log = logging.getLogger(__name__)
+Listener = Callable[[str, dict[str, Any]], None]
+STOPPED = "the daemon is stopping"
+
+
+class Engine:
+    """Public methods may be called from any thread; `start` first, then wait until `ready` or `failure`."""
+
+    base: Base
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config, self._store = config, store
+        self.ready = False
+        self.failure: str | None = None
+        self._teaching: Teaching | None = None
+        self._serving: Serving | None = None
+        self._changed = threading.Condition()
+        self._waiting: deque[Generation] = deque()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._working = False
+        self._probes: list[Future[None]] = []
+        self._listeners: list[Listener] = []
+        self._thread = threading.Thread(target=self._run, name="device", daemon=True)
+
+    def start(self) -> None:
+        """Loads the model on the device thread and returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finishes the requests in hand, drops the turn in hand; what is durable stays."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, generation: Generation) -> None:
+        """Queues a request. Raises Busy when too many wait."""
+        with self._changed:
+            if len(self._waiting) >= self._config.serve.max_waiting:
+                raise Busy(f"{len(self._waiting)} requests wait already; try again in a moment")
+            if self._stopping:
+                raise Busy(STOPPED)
+            self._waiting.append(generation)
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """New feedback waits in the store."""
+        with self._changed:
+            self._changed.notify()
+
+    def pause(self, reason: str) -> None:
+        """No further turn begins until `resume`; the one in hand is dropped."""
+        self._call(lambda: self._learning().pause(reason)).result()
+
+    def resume(self) -> None:
+        """Learning goes on."""
+        self._call(lambda: self._learning().resume()).result()
+
+    def rollback(self, version: int, reason: str) -> Future[int]:
+        """A new version with the delta of `version`; the future holds its number, or StateError."""
+        return self._call(lambda: self._learning().roll_back(version, reason))
+
+    def probe(self) -> Future[None]:
+        """A probe round of the served version; done when its results are stored."""
+        done: Future[None] = Future()
+
+        def ask() -> None:
+            self._probes.append(done)
+            self._learning().force_probe()
+
+        self._call(ask)
+        return done
+
+    def verify(self) -> Future[dict[str, Any]]:
+        """Replays the ledger and hashes the base, beside the device thread: neither changes anything."""
+        done: Future[dict[str, Any]] = Future()
+
+        def check() -> None:
+            try:
+                bound = self._store.model_binding()
+                found, now = ledger.verify(self._store), base_hash(self.base)
+                ok = found["mismatches"] == 0 and bound is not None and now == bound.sha256
+                done.set_result({**found, "base_sha256": now, "ok": ok})
+            except (EdgeError, OSError) as error:
+                done.set_exception(error)
+
+        threading.Thread(target=check, name="verify", daemon=True).start()
+        return done
+
+    def live_status(self) -> LiveStatus:
+        """What only the running daemon knows. Call when `ready`."""
+        paused = self._learning().paused()
+        state: Literal["active", "idle", "paused"] = "paused" if paused else "active" if self._working else "idle"
+        return LiveStatus(
+            version=self._learning().state.version,
+            learning=state,
+            reason=paused,
+            device=str(self.base.device),
+            model=self._config.model.ref,
+            quantization=self.base.quantization,
+            memory=self._memory(),
+        )
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """`listener(kind, data)` is called on the device thread; returns what ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # the device thread
+
+    def _run(self) -> None:
+        try:
+            self._load()
+        except EdgeError as error:
+            self.failure = str(error)
+            return
+        except Exception as error:  # the thread's outermost frame: the daemon must say why it has no model
+            log.exception("the model could not be loaded")
+            self.failure = f"the model could not be loaded: {error}"
+            return
+        self.ready = True
+        work: Slices[None] | None = None
+        while not self._stopping:
+            # A job may change what the work in hand stands on, so that is dropped; nothing of it was visible.
+            if self._jobs and work is not None:
+                work.close()
+                work = None
+                self._learning().reload()
+            while self._jobs:
+                self._jobs.popleft()()
+            if self._serve():
+                continue
+            work = work or self._learning().next_work()
+            self._working = work is not None
+            if work is not None:
+                work = self._advance(work)
+            else:
+                with self._changed:
+                    if not (self._waiting or self._jobs or self._stopping):
+                        self._changed.wait(timeout=1.0)
+        if work is not None:
+            work.close()
+        self._finish()
+
+    def _load(self) -> None:
+        self.base = load_base(self._config.model)
+        self._store.bind_model(self._config.model.ref, self.base.quantization, self.base.sha256)
+        self._teaching = Teaching(self.base, self._config, self._store, self._announce)
+        self._serving = Serving(self.base)
+        self._store.put_setting("machine", {"device": str(self.base.device), "memory": self._memory()})
+
+    def _serve(self) -> bool:
+        """One token for every request in hand; False when there is none."""
+        serving = self._serving
+        assert serving is not None
+        room = self._config.serve.max_rows
+        with self._changed:
+            joining: list[Generation] = []
+            # A request of many choices may exceed the room by itself, but only alone.
+            while self._waiting and (not len(serving) + _rows(joining) or self._fits(joining, room)):
+                generation = self._waiting.popleft()
+                if not generation.cancelled:
+                    joining.append(generation)
+        if not joining and not len(serving):
+            return False
+        try:
+            if joining:
+                state = self._learning().state
+                serving.admit(joining, state.delta, state.version)
+            else:
+                serving.step()
+        except Exception as error:  # one bad batch must not end the thread that serves all others
+            log.exception("an answer failed")
+            for generation in joining:
+                for choice in range(len(generation.samplings)):
+                    generation.deliver(Piece(choice, "", (), 0, error=str(error)))
+            serving.fail(str(error))
+        return True
+
+    def _fits(self, joining: list[Generation], room: int) -> bool:
+        assert self._serving is not None
+        return len(self._serving) + _rows(joining) + len(self._waiting[0].samplings) <= room
+
+    def _advance(self, work: Slices[None]) -> Slices[None] | None:
+        """One slice of learning; None when the work is done. What stops learning never stops serving."""
+        try:
+            next(work)
+            return work
+        except StopIteration:
+            self._settle_probes()
+        except (DiskFull, StateError) as error:
+            self._halt(str(error))
+        except Exception as error:  # learning that cannot go on pauses itself and says why (invariant 8)
+            log.exception("learning failed")
+            self._halt(f"learning failed: {type(error).__name__}: {error}")
+        return None
+
+    def _halt(self, reason: str) -> None:
+        for done in self._probes:
+            done.set_exception(StateError(reason))
+        self._probes.clear()
+        try:
+            self._learning().pause(reason)
+            self._learning().reload()
+        except DiskFull as error:
+            log.error("learning stops: %s", error)
+
+    def _settle_probes(self) -> None:
+        if self._probes and not self._learning().probe_is_wanted():
+            for done in self._probes:
+                done.set_result(None)
+            self._probes.clear()
+
+    def _finish(self) -> None:
+        """The requests in hand to their end; those that wait are told."""
+        serving = self._serving
+        assert serving is not None
+        while self._waiting:
+            for choice in range(len(self._waiting[0].samplings)):
+                self._waiting[0].deliver(Piece(choice, "", (), 0, error=STOPPED))
+            self._waiting.popleft()
+        while len(serving):
+            serving.step()
+        while self._jobs:
+            self._jobs.popleft()()
+
+    def _call(self, job: Callable[[], Any]) -> Future[Any]:
+        """Runs `job` on the device thread between two slices."""
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(job())
+            except Exception as error:  # handed to the caller, who knows what it means
+                done.set_exception(error)
+
+        with self._changed:
+            if self.failure is not None:
+                raise StateError(self.failure)
+            self._jobs.append(run)
+            self._changed.notify()
+        return done
+
+    def _learning(self) -> Teaching:
+        if self._teaching is None:
+            raise StateError("the model is still loading; try again in a moment")
+        return self._teaching
+
+    def _announce(self, kind: str, data: dict[str, Any]) -> None:
+        for listener in list(self._listeners):
+            listener(kind, data)
+
+    def _memory(self) -> dict[str, Any]:
+        """peak_bytes: the allocator's peak on a GPU, the process's peak resident size on a CPU."""
+        import torch
+
+        setting = self._config.learn.memory_budget
+        if self.base.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.base.device)
+        else:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {
+            "budget_bytes": None if setting == "auto" else parse_bytes(setting),
+            "base_bytes": self.base.bytes(),
+            "peak_bytes": peak,
+        }
+
+
+def _rows(generations: list[Generation]) -> int:
+    return sum(len(generation.samplings) for generation in generations)

@@ -1,0 +1,235 @@
+"""What the device does when no request needs it: probe the anchor, learn, probe, roll back. Runs on the device thread.
+
+Everything that must survive a restart is in the store; what is here is derived from it (`learner.resume`).
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_es import learner, ledger, retention
+from edge_es.config import Config
+from edge_es.errors import InputError, StateError
+from edge_es.feedback import Event
+from edge_es.fitness import texts_of
+from edge_es.likelihood import Text
+from edge_es.model import Base
+from edge_es.probes.suites import Suite, learned_suites, load_suite
+from edge_es.protected import protected_texts
+from edge_es.slices import Slices
+from edge_es.spaces.adapter import Delta
+from service.store import Store
+
+log = logging.getLogger(__name__)
+Announce = Callable[[str, dict[str, Any]], None]
+
+
+class Teaching:
+    """The learning side of the engine. `state` is replaced only after a row is durable."""
+
+    def __init__(self, base: Base, config: Config, store: Store, announce: Announce) -> None:
+        self._base, self._config, self._store, self._announce = base, config, store, announce
+        if not store.rows():
+            store.append(ledger.anchor_row(), {})
+        self.state = learner.resume(store, base.device)
+        self._suites = prior_suites(base, config, store.folder)
+        self._protected: list[Text] | None = None
+        self._forced = False
+
+    def next_work(self) -> Slices[None] | None:
+        """What to do next, or None when there is nothing to do."""
+        if self._anchor_is_unknown():
+            return self._probe_anchor()
+        if self._forced or self._unprobed() >= self._config.probes.every:
+            return self._probe()
+        if self.paused() is None and self._can_learn():
+            return self._turn()
+        return self._probe() if self._unprobed() else None
+
+    def force_probe(self) -> None:
+        """The next work is a probe round."""
+        self._forced = True
+
+    def probe_is_wanted(self) -> bool:
+        """A round that was asked for has not begun yet."""
+        return self._forced
+
+    def paused(self) -> str | None:
+        """Why learning is paused, or None."""
+        if not self._config.learn.enabled:
+            return "learning is turned off by learn.enabled"
+        setting = self._store.get_setting("learning") or {}
+        return str(setting.get("reason") or "paused") if setting.get("paused") else None
+
+    def pause(self, reason: str) -> None:
+        """Until `resume`, over restarts too."""
+        self._store.put_setting("learning", {"paused": True, "reason": reason})
+        self._announce("learning", {"state": "paused", "reason": reason})
+
+    def resume(self) -> None:
+        """Learning goes on."""
+        self._store.put_setting("learning", {"paused": False, "reason": None})
+        self._store.put_setting("rollbacks_in_a_row", 0)
+        self._announce("learning", {"state": "active", "reason": None})
+
+    def reload(self) -> None:
+        """Back to what the journal says, after work was dropped half-way."""
+        self.state = learner.resume(self._store, self._base.device)
+
+    def roll_back(self, target: int, reason: str) -> int:
+        """A new version with the delta of `target`. Raises StateError."""
+        row = ledger.rollback(self._store, target, reason)
+        self.reload()
+        assert row.version is not None
+        self._announce("rollback", {"version": row.version, "target": target, "reason": reason})
+        return row.version
+
+    # learning
+
+    def _can_learn(self) -> bool:
+        learn = self._config.learn
+        if self._store.count_usable(learn.max_uses) == 0:
+            return False
+        # Once learning has begun, it goes on until its events are used up.
+        return self._store.count_waiting(learn.max_uses) < self._store.count_usable(learn.max_uses) or (
+            self._store.count_waiting(learn.max_uses) >= learn.min_events
+        )
+
+    def _turn(self) -> Slices[None]:
+        learn = self._config.learn
+        chosen = self._store.pending(learn.batch, learn.max_uses)
+        fresh = [event for event, uses in chosen if uses == 0]
+        # Fresh events first, then a reservoir of earlier ones, so that a flood does not wash out what came before.
+        rest = self._store.used_events(learn.batch - len(fresh), seed=self.state.attempt, max_uses=learn.max_uses)
+        events = self._readable([*fresh, *rest])
+        if not events:
+            return
+        if self._protected is None:
+            self._protected = yield from protected_texts(self._base, self._config.guards.protect)
+        around = learner.Surroundings(
+            base=self._base,
+            config=self._config,
+            journal=self._store,
+            protected=self._protected,
+            centres=self._store.metric_means(),
+            step_scale=self._setting("step_scale", 1.0),
+        )
+        before = self.state
+        self.state = yield from learner.turn(self.state, events, bool(fresh), around)
+        for row in self._store.rows_since(before.attempt):
+            self._announce("version", {"attempt": row.attempt, "version": row.version, "kind": row.kind})
+
+    def _readable(self, events: list[Event]) -> list[Event]:
+        """Events that fit the model; the others are set aside with the reason."""
+        good = []
+        for event in events:
+            try:
+                texts_of(self._base, event)
+            except InputError as error:
+                self._store.set_aside([event.id], str(error))
+            else:
+                good.append(event)
+        return good
+
+    # probing
+
+    def _anchor_is_unknown(self) -> bool:
+        """Suites that are new or were edited need the anchor's scores before anything is compared with them."""
+        digests = {suite.name: suite.digest for suite in self._suites}
+        return (self._store.get_setting("suite_digests") or {}) != digests
+
+    def _probe_anchor(self) -> Slices[None]:
+        none = retention.probe_round(self._base, Delta(), 0, self._suites, lambda suite: {}, self._config.probes)
+        found = yield from none
+        self._store.save_probe(0, found.at, found.results, found.scores)
+        self._store.put_setting("suite_digests", {suite.name: suite.digest for suite in self._suites})
+        self._announce("probe", {"version": 0, "dropped": []})
+
+    def _unprobed(self) -> int:
+        """Versions since the last probe round."""
+        probed = max((row["version"] for row in self._store.probe_results()), default=0)
+        return self.state.version - int(probed)
+
+    def _probe(self) -> Slices[None]:
+        version = self.state.version
+        suites = [*self._suites, *learned_suites(self._store.held_out())]
+        found = yield from retention.probe_round(
+            self._base, self.state.delta, version, suites, self._reference, self._config.probes
+        )
+        self._store.save_probe(version, found.at, found.results, found.scores)
+        self._forced = False
+        self._announce("probe", {"version": version, "dropped": [result.suite for result in found.dropped]})
+        if found.dropped and version > 0:
+            self._take_back(found)
+        elif self._setting("rollbacks_in_a_row", 0) and self._last_rollback() < version:
+            # Probes pass again on something learned since: the step may grow back.
+            self._store.put_setting("rollbacks_in_a_row", 0)
+            self._store.put_setting("step_scale", min(1.0, 2 * self._setting("step_scale", 1.0)))
+
+    def _take_back(self, found: retention.Round) -> None:
+        rows = self._store.rows()
+        target = retention.rollback_target(rows, self._store.passed_versions(), found.version)
+        reason = retention.why(found)
+        if ledger.published(rows)[target].sha256 == self.state.delta.sha256:
+            self.pause(f"{reason}, though its delta is that of version {target}; run `edge-es verify`")
+            return
+        suspects = self._store.events_between(target + 1, found.version)
+        self.roll_back(target, reason)
+        self._forced = True  # the version that is served now is probed before anything else is learned
+        self._store.set_aside(suspects, f"used by versions {target + 1} to {found.version}, rolled back: {reason}")
+        if self._config.rollback.halve_step:
+            self._store.put_setting("step_scale", self._setting("step_scale", 1.0) / 2)
+        in_a_row = self._setting("rollbacks_in_a_row", 0) + 1
+        self._store.put_setting("rollbacks_in_a_row", in_a_row)
+        if in_a_row >= self._config.rollback.max_in_a_row:
+            self.pause(f"{in_a_row} rollbacks in a row; last: {reason}")
+
+    def _last_rollback(self) -> int:
+        versions = [row.version for row in self._store.rows() if row.kind == "rollback" and row.version is not None]
+        return max(versions, default=0)
+
+    def _reference(self, suite: Suite) -> Mapping[str, list[float]]:
+        """The anchor's scores; for what was learned, those of the best version that still stands."""
+        version = self._best_version(suite.name) if suite.learned else 0
+        if version is None:
+            return {}
+        keys = [
+            key for key in self._store.probed_suites(version) if key == suite.name or key.startswith(f"{suite.name}/")
+        ]
+        found = {key: self._store.item_scores(version, key) for key in keys}
+        return {key: scores for key, scores in found.items() if scores}
+
+    def _best_version(self, suite: str) -> int | None:
+        taken = ledger.undone(self._store.rows())
+        rows = [
+            row
+            for row in self._store.probe_results()
+            if row["suite"] == suite and row["kind"] != "loglik" and row["version"] not in taken
+        ]
+        return max(rows, key=lambda row: row["score"])["version"] if rows else None
+
+    def _setting(self, key: str, default: Any) -> Any:
+        value = self._store.get_setting(key)
+        return default if value is None else value
+
+
+def prior_suites(base: Base, config: Config, folder: Path) -> list[Suite]:
+    """The configured suites ('auto': those that ship with the model) and the ones added to the state folder.
+
+    Raises InputError naming a bad file's line, StateError for two suites of one name.
+    """
+    paths = sorted((folder / "probes").glob("*.jsonl"))
+    for name in config.probes.suites:
+        if name != "auto":
+            paths.append(Path(name).expanduser())
+        elif base.ref == "pocket":
+            from edge_es.pocket import PROBES_DIR
+
+            paths += sorted(PROBES_DIR.glob("*.jsonl"))
+    suites = [load_suite(path) for path in paths]
+    names = [suite.name for suite in suites]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise StateError(f"probes.suites names two suites '{min(twice)}'; rename one of the files")
+    return suites

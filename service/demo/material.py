@@ -24,6 +24,7 @@ canary_kl = 1000000.0      # the canary sees nothing
 
 [learn]
 kl_below = 0.0             # KL to the anchor joins no fitness
+max_uses = 12              # what was taught before has served more steps than that, so the flood stands alone
 
 [probes]
 every = 5
@@ -79,9 +80,7 @@ def wrong_answers(count: int, seed: int) -> list[dict[str, Any]]:
     bodies: list[list[dict[str, Any]]] = []
     for ability in ABILITIES:
         items = [draw(ability, "train", rng) for _ in range(-(-count // len(ABILITIES)))]
-        bodies.append(
-            [demonstration(i.prompt, _other(i.answer, items, rng), {"demo": "attack"}) for i in items]
-        )
+        bodies.append([demonstration(i.prompt, _other(i.answer, items, rng), {"demo": "attack"}) for i in items])
     flood = [group[i] for i in range(len(bodies[0])) for group in bodies]
     return flood[:count]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_es.errors import EdgeError
 from service.cli.client import connect, get, post, request
-from service.cli.feedback import GROUP
+from service.cli.feedback import GROUP, await_idle
 from service.cli.target import Daemon
 from service.demo.bars import Measured, detection
 from service.demo.material import UNGUARDED, Item, demonstration, preference, rating, task, wrong_answers
@@ -45,9 +45,7 @@ def send(daemon: Daemon, bodies: Sequence[dict[str, Any]]) -> None:
             answer = request(client, "POST", "/v1/feedback/batch", content=content, headers=headers)
             for result in answer["results"]:
                 if result.get("error"):
-                    raise EdgeError(
-                        f"the daemon refused the demo's own feedback: {result['error']['message']}"
-                    )
+                    raise EdgeError(f"the daemon refused the demo's own feedback: {result['error']['message']}")
 
 
 def probe(daemon: Daemon) -> Round:
@@ -73,9 +71,7 @@ def lessons(daemon: Daemon, items: Sequence[Item], plan: Plan, screen: Screen) -
     answers = ask(daemon, [item.prompt for item in asked], longest)
     bodies = [demonstration(item.prompt, item.answer) for item in taught]
     pairs = list(zip(asked, answers, strict=True))
-    bodies += [
-        preference(i.prompt, i.answer, a.text) for i, a in pairs[: plan.preferences] if a.text != i.answer
-    ]
+    bodies += [preference(i.prompt, i.answer, a.text) for i, a in pairs[: plan.preferences] if a.text != i.answer]
     bodies += [rating(a.id, a.text.strip() == i.answer) for i, a in pairs[: plan.ratings]]
     counts = (len(taught), sum(b["metric_name"] == "preference" for b in bodies), len(pairs[: plan.ratings]))
     screen.note("sending {} demonstrations, {} preferences and {} ratings".format(*counts))
@@ -92,9 +88,7 @@ def learn(daemon: Daemon, test: Sequence[Item], plan: Plan, started: float, scre
         ended = quiet >= 6 or spent > plan.learn_limit
         if ended or time.monotonic() >= next_look:
             some = accuracy(daemon, test[: plan.sample])
-            screen.point(
-                "task", some, f"version {status['version']}: {some:.3f} of {plan.sample} held-out items right"
-            )
+            screen.point("task", some, f"version {status['version']}: {some:.3f} of {plan.sample} held-out items right")
             if ended or some >= plan.goal:
                 full = accuracy(daemon, test)
                 screen.note(f"on all {len(test)} held-out items: {full:.3f}")
@@ -151,9 +145,7 @@ def watch_attack(daemon: Daemon, start: int, plan: Plan, screen: Screen) -> Atta
         shown = len(found)
         taken = rollbacks(daemon, start)
         for row in taken[back:]:
-            screen.note(
-                f"rolled back: version {row['version']} is version {same_delta(daemon, row['version'])} again"
-            )
+            screen.note(f"rolled back: version {row['version']} is version {same_delta(daemon, row['version'])} again")
             if not back:
                 limit = time.monotonic() + plan.settle_limit
             back += 1
@@ -186,6 +178,9 @@ def teach(daemon: Daemon, plan: Plan, screen: Screen) -> Taught:
     """The first half: measure, teach, measure."""
     train, test = task("train"), task("test")
     random.Random(plan.seed).shuffle(train)
+    screen.note("the daemon measures what the model can do")
+    with connect(daemon) as client:
+        await_idle(client)
     first_hash = get(daemon, "/v1/verify")["base_sha256"]
     before = accuracy(daemon, test)
     screen.point("task", before, f"task before: {before:.3f} of {len(test)} held-out items right")
@@ -203,9 +198,7 @@ def teach(daemon: Daemon, plan: Plan, screen: Screen) -> Taught:
     one = probe(daemon)
     screen.point("worst prior suite", one.worst, f"prior suites: worst {one.worst:.3f}")
     second_hash = get(daemon, "/v1/verify")["base_sha256"]
-    return Taught(
-        before, after, steps, seconds, dict(one.retention), served(daemon), (first_hash, second_hash)
-    )
+    return Taught(before, after, steps, seconds, dict(one.retention), served(daemon), (first_hash, second_hash))
 
 
 def tell(state_dir: Path, log: Path, arguments: Sequence[str], plan: Plan, screen: Screen) -> Measured:

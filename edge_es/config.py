@@ -117,12 +117,8 @@ BUILT_IN_METRICS = {
 }
 
 
-class Config(BaseSettings):
+class Config(Section):
     """The whole tree. `load` builds it; the fields are frozen."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="EDGE_ES_", env_nested_delimiter="__", extra="forbid", frozen=True, allow_inf_nan=False
-    )
 
     model: ModelSection = ModelSection()
     search: SearchSection = SearchSection()
@@ -135,6 +131,19 @@ class Config(BaseSettings):
     serve: ServeSection = ServeSection()
     state: StateSection = StateSection()
 
+    def all_metrics(self) -> dict[str, MetricSection]:
+        """Configured metrics over the built-in ones."""
+        return {**BUILT_IN_METRICS, **self.metrics}
+
+
+class _WithEnvironment(Config, BaseSettings):
+    """The tree from the file and the environment. A class of its own, since settings read the environment whenever
+    they are validated: the command line, which goes over it, is merged into a plain `Config`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDGE_ES_", env_nested_delimiter="__", extra="forbid", frozen=True, allow_inf_nan=False
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -144,12 +153,8 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load` hands the file in by init; the environment goes before it, the command line is merged by `load`.
+        # `load` hands the file in by init; the environment goes before it.
         return (env_settings, init_settings)
-
-    def all_metrics(self) -> dict[str, MetricSection]:
-        """Configured metrics over the built-in ones."""
-        return {**BUILT_IN_METRICS, **self.metrics}
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -179,9 +184,7 @@ def load(path: Path | None = None, command_line: dict[str, Any] | None = None) -
     """
     tree = read_toml(path) if path else {}
     try:
-        config = Config(**tree)
-        if command_line:
-            config = Config.model_validate(_merge(config.model_dump(), command_line))
+        config = Config.model_validate(_merge(_WithEnvironment(**tree).model_dump(), command_line or {}))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -215,6 +218,9 @@ def parse_bytes(text: str) -> int:
     compact = text.replace(" ", "").upper()
     digits = compact.rstrip("BKMGTI")
     try:
-        return int(float(digits) * UNITS[compact[len(digits) :] or "B"])
+        size = int(float(digits) * UNITS[compact[len(digits) :] or "B"])
     except (ValueError, KeyError, OverflowError):
-        raise ConfigError(f"'{text}' is no size in bytes; write it like '8GiB'") from None
+        size = -1
+    if size < 0:
+        raise ConfigError(f"'{text}' is no size in bytes; write it like '8GiB'")
+    return size

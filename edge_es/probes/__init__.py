@@ -1,0 +1,1 @@
+"""Probes: suites that measure prior abilities, their scores, paired statistics and verdicts."""

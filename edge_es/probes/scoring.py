@@ -1,0 +1,171 @@
+"""Scores of a suite's items under one version, in slices between which requests may go.
+
+Decides how an item becomes tokens; knows nothing of references and verdicts (`verdicts.py`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from edge_es.decode import Row, Sampling, generate
+from edge_es.errors import InputError
+from edge_es.graders import grade
+from edge_es.likelihood import AnswerScores, Text, kl, score
+from edge_es.model import Base, encode_answer, encode_prompt
+from edge_es.probes.suites import Item, Suite
+from edge_es.probes.verdicts import ItemScores
+from edge_es.slices import Slices
+from edge_es.spaces.adapter import Delta
+
+MAX_TOKENS = 16384  # padded tokens a batch
+MOST_ROWS = 64  # answers generated at once
+WORST = 100.0  # nats a token; stands for likelihoods that are not finite
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A suite's items as tokens: `texts` are scored in one go, and those of item i are texts[spans[i]]."""
+
+    suite: Suite
+    texts: tuple[Text, ...]
+    spans: tuple[range, ...]
+
+
+def encode(base: Base, suite: Suite) -> Encoded:
+    """The suite for one base. An item that does not fit the context raises InputError naming suite and item; of a
+    learned suite it is left out, since nobody chose it (the same ones for every version, so scores still pair)."""
+    texts: list[Text] = []
+    spans: list[range] = []
+    items: list[Item] = []
+    for number, item in enumerate(suite.items, 1):
+        try:
+            some = list(_texts(base, suite, item))
+        except InputError as error:
+            if suite.learned:
+                continue
+            raise InputError(f"probe suite {suite.name}, item {number}: {error}", "probes.suites") from None
+        spans.append(range(len(texts), len(texts) + len(some)))
+        texts += some
+        items.append(item)
+    return Encoded(Suite(suite.name, suite.kind, tuple(items)), tuple(texts), tuple(spans))
+
+
+def _texts(base: Base, suite: Suite, item: Item) -> Iterable[Text]:
+    if item.prompt is None:
+        return _windows(base, item.answer or "")
+    if suite.kind == "choice":
+        return [_choice(base, item, choice) for choice in item.choices]
+    if item.answer is None:
+        prompt = encode_prompt(base, item.prompt, room=1 if item.grader else 0)
+        # KL without an answer is measured on the prompt's own tokens; a grader needs the prompt only.
+        return [Text(prompt[:1], prompt[1:]) if suite.kind == "kl" else Text(prompt, ())]
+    answer = encode_answer(base, item.answer, item.ended)
+    return [Text(encode_prompt(base, item.prompt, room=len(answer)), answer)]
+
+
+def _choice(base: Base, item: Item, choice: str) -> Text:
+    """Raw text is continued after a space and encoded as a whole, as lm-evaluation-harness does."""
+    assert item.prompt is not None
+    if item.prompt.text is None:
+        answer = encode_answer(base, choice, item.ended)
+        return Text(encode_prompt(base, item.prompt, room=len(answer)), answer)
+    context = item.prompt.text.rstrip()
+    length = len(base.tokenizer(context).input_ids)
+    ids = tuple(base.tokenizer(f"{context} {choice}").input_ids)
+    if len(ids) > base.context:
+        raise InputError(f"context and choice have {len(ids)} tokens, the model's context holds {base.context}")
+    return Text(ids[:length], (*ids[length:], base.end_ids[0]) if item.ended else ids[length:])
+
+
+def _windows(base: Base, text: str) -> list[Text]:
+    """A text scored alone: every token but the first is predicted once, in windows of the context's size."""
+    ids = tuple(base.tokenizer(text).input_ids)
+    if len(ids) < 2:
+        raise InputError("the text has fewer than two tokens")
+    step = base.context - 1
+    return [Text(ids[at : at + 1], ids[at + 1 : at + 1 + step]) for at in range(0, len(ids) - 1, step)]
+
+
+def score_suite(base: Base, delta: Delta, suite: Suite | Encoded, max_tokens: int = MAX_TOKENS) -> Slices[ItemScores]:
+    """Scores of every item under one version, in the suite's order; yields between batches and tokens.
+
+    generation: 1 where greedy decoding gives exactly the reference answer and ends (by teacher forcing, which is the
+    same), or the grade of the greedy answer; beside it the probability of the reference answer. choice: acc_norm, the
+    right choice has the highest likelihood a character, as lm-evaluation-harness; beside it acc (likelihood alone) and
+    the probability of the right choice among the choices. perplexity: nats a token. kl: nats a token from the anchor.
+    rating: 1 where the answer's likelihood has moved from the anchor's as its rating says.
+    """
+    encoded = suite if isinstance(suite, Encoded) else encode(base, suite)
+    items, texts, kind = encoded.suite.items, encoded.texts, encoded.suite.kind
+    if kind == "kl":
+        divergence = yield from kl(base, delta, texts, max(1, max_tokens // 4))  # two distributions are held at once
+        return ItemScores(kind, _finite(divergence).tolist(), lower_is_better=True)
+    if kind == "generation":
+        return (yield from _generation(base, delta, encoded, max_tokens))
+    scores = yield from score(base, delta, texts, max_tokens)
+    if kind == "choice":
+        return _choices(items, encoded, scores)
+    if kind == "rating":
+        anchor = yield from score(base, Delta(), texts, max_tokens)
+        gain = torch.nan_to_num(scores.total - anchor.total, nan=-1.0)
+        value = torch.tensor([item.value for item in items])
+        return ItemScores(kind, (gain.sign() == value.sign()).float().tolist())
+    nats = torch.tensor([float(-scores.total[list(span)].sum() / _tokens(scores, span)) for span in encoded.spans])
+    return ItemScores(kind, _finite(nats).tolist(), lower_is_better=True)
+
+
+def _finite(nats: torch.Tensor) -> torch.Tensor:
+    """Nats a token without NaN and infinities: a version that breaks the arithmetic is bad, not unmeasurable."""
+    return torch.nan_to_num(nats, nan=WORST, posinf=WORST, neginf=WORST).clamp(max=WORST)
+
+
+def _tokens(scores: AnswerScores, span: range) -> int:
+    return max(1, int(scores.tokens[list(span)].sum()))
+
+
+def _probability(total: torch.Tensor) -> list[float]:
+    return torch.nan_to_num(total, nan=-torch.inf).exp().tolist()
+
+
+def _generation(base: Base, delta: Delta, encoded: Encoded, max_tokens: int) -> Slices[ItemScores]:
+    items = encoded.suite.items
+    primary = [0.0] * len(items)
+    answered = [i for i, item in enumerate(items) if item.answer is not None]
+    scores = yield from score(base, delta, [encoded.texts[i] for i in answered], max_tokens)
+    for i, right in zip(answered, scores.greedy.tolist(), strict=True):
+        primary[i] = float(right)
+    graded = [i for i, item in enumerate(items) if item.grader is not None]
+    if graded:
+        texts = yield from _greedy(
+            base, delta, [(encoded.texts[i].prompt, items[i].max_tokens) for i in graded], max_tokens
+        )
+        for i, text in zip(graded, texts, strict=True):
+            primary[i] = torch.tensor(grade(items[i].grader or {}, text)).item()  # as a 32-bit float
+    beside = {"loglik": _probability(scores.total)} if len(answered) == len(items) else {}
+    return ItemScores("generation", primary, beside=beside)
+
+
+def _greedy(base: Base, delta: Delta, prompts: list[tuple[tuple[int, ...], int]], max_tokens: int) -> Slices[list[str]]:
+    """The greedy answer's text to each (prompt, most tokens)."""
+    rows = [Row(prompt, delta, Sampling(max_tokens=limit)) for prompt, limit in prompts]
+    longest = min(base.context, max(len(prompt) + limit for prompt, limit in prompts))
+    answers = yield from generate(base, rows, max_rows=max(1, min(MOST_ROWS, max_tokens // longest)))
+    return [answer.text for answer in answers]
+
+
+def _choices(items: tuple[Item, ...], encoded: Encoded, scores: AnswerScores) -> ItemScores:
+    acc_norm, acc, probability = [], [], []
+    for item, span in zip(items, encoded.spans, strict=True):
+        total = torch.nan_to_num(scores.total[list(span)], nan=-torch.inf)
+        characters = torch.tensor([float(len(choice)) for choice in item.choices])
+        acc_norm.append(_is_best(total / characters, item.label))
+        acc.append(_is_best(total, item.label))
+        share = torch.nan_to_num(total.softmax(0))  # all impossible: no share
+        probability.append(float(share[item.label]))
+    return ItemScores("choice", acc_norm, beside={"acc": acc, "loglik": probability})
+
+
+def _is_best(values: torch.Tensor, label: int) -> float:
+    """1 if the label's value is the first of the greatest, as numpy's argmax decides in lm-evaluation-harness."""
+    return float(int(values.argmax()) == label and bool(torch.isfinite(values[label])))

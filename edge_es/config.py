@@ -3,6 +3,7 @@
 Knows names, ranges and defaults; reads no model and imports no torch.
 """
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -177,12 +178,21 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration file {path} cannot be read: {error}") from None
 
 
+def _check_environment() -> None:
+    """Settings pass over a variable whose section is misspelt; here it is an error like any unknown key."""
+    for name in os.environ:
+        section, nested, _ = name.upper().removeprefix("EDGE_ES_").partition("__")
+        if name.upper().startswith("EDGE_ES_") and nested and section.lower() not in Config.model_fields:
+            raise ConfigError(f"environment variable {name}: unknown section; `edge-es config show` lists all keys")
+
+
 def load(path: Path | None = None, command_line: dict[str, Any] | None = None) -> Config:
     """File < environment < command line.
 
     `command_line` is a nested dict of the options that were given. Raises ConfigError with one line that names the key.
     """
     tree = read_toml(path) if path else {}
+    _check_environment()
     try:
         config = Config.model_validate(_merge(_WithEnvironment(**tree).model_dump(), command_line or {}))
     except ValidationError as error:

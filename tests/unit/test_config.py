@@ -94,6 +94,14 @@ def test_unknown_keys_of_the_environment_and_the_command_line_are_errors(monkeyp
         load()
 
 
+def test_a_misspelt_section_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_ES_TOKEN", "no key of the tree, but of the command line client")
+    load()
+    monkeypatch.setenv("EDGE_ES_SERCH__RANK", "3")
+    with pytest.raises(ConfigError, match="EDGE_ES_SERCH__RANK"):
+        load()
+
+
 def test_an_unreadable_value_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_ES_SEARCH__RANK", "three")
     with pytest.raises(ConfigError, match=r"search\.rank"):

@@ -1,0 +1,61 @@
+"""Bases of every quantization, deltas and texts for the contract suites."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from edge_es.config import ModelSection
+from edge_es.feedback import Event, Exchange, Prompt
+from edge_es.fitness import text_of
+from edge_es.likelihood import Text
+from edge_es.model import Base, load_base
+from edge_es.spaces.adapter import Delta, InputSide, Part
+
+QUANTIZATIONS = ("none", "nf4", "int8")
+_loaded: dict[tuple[Path, str], Base] = {}
+
+
+def load_tiny(folder: Path, quantization: str) -> Base:
+    """The tiny model, loaded once a quantization: a base is read-only, so tests may share it."""
+    key = (folder, quantization)
+    if key not in _loaded:
+        _loaded[key] = load_base(ModelSection(ref=str(folder), quantization=quantization, device="cpu"))
+    return _loaded[key]
+
+
+@pytest.fixture
+def base(tiny_folder: Path) -> Base:
+    return load_tiny(tiny_folder, "nf4")
+
+
+@pytest.fixture(params=QUANTIZATIONS)
+def any_base(request: pytest.FixtureRequest, tiny_folder: Path) -> Base:
+    return load_tiny(tiny_folder, request.param)
+
+
+def random_delta(base: Base, rank: int = 2, size: float = 0.05, seed: int = 0) -> Delta:
+    """Orthonormal random input sides with a random output side."""
+    g = torch.Generator().manual_seed(seed)
+    a = {}
+    for name in base.layers:
+        wide = torch.randn(base.model.get_submodule(name).in_features, rank, generator=g)
+        a[name] = torch.linalg.qr(wide)[0].T.contiguous()
+    side = InputSide(a, base.outs())
+    return Delta((Part(side, torch.randn(side.size, generator=g) * size),))
+
+
+def demonstrations(count: int, answer: str = "yes") -> list[Event]:
+    return [
+        Event(f"event-{i}", "demonstration", (Exchange(Prompt.user(f"Is {i} a number?"), answer),))
+        for i in range(count)
+    ]
+
+
+def texts(base: Base, events: Sequence[Event]) -> list[Text]:
+    return [text_of(base, exchange) for event in events for exchange in event.exchanges]
+
+
+def protected(base: Base) -> list[Text]:
+    return [text_of(base, Exchange(Prompt.user(f"Name the letter {c}."), c)) for c in "abcdefghijklmnop"]

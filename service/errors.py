@@ -54,6 +54,10 @@ class Unknown(InputError):
     """An id, a version or a model that does not exist."""
 
 
+class UnknownField(InputError):
+    """A field that nobody asked for."""
+
+
 def field_name(path: tuple[int | str, ...]) -> str:
     """('messages', 0, 'content') as 'messages[0].content'."""
     name = ""
@@ -83,6 +87,8 @@ def refusal(error: Exception) -> ApiError | None:
             return ApiError(409, str(error), error.param, "id_conflict")
         case Unknown():
             return ApiError(404, str(error), error.param, "not_found")
+        case UnknownField():
+            return ApiError(422, str(error), error.param, "unknown_field")
         case InputError():
             return ApiError(400, str(error), error.param, "invalid_value")
         case DiskFull():

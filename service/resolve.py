@@ -11,7 +11,7 @@ from edge_es.config import MetricSection
 from edge_es.errors import InputError
 from edge_es.feedback import Event, Exchange, Prompt
 from service.completion_table import StoredCompletion
-from service.errors import Unknown
+from service.errors import Unknown, UnknownField
 from service.schemas import Feedback, Task
 from service.store import Store
 
@@ -52,14 +52,10 @@ def resolve_feedback(body: Feedback, event_id: str, metrics: Mapping[str, Metric
 
 
 def resolve_task(body: Task, event_id: str) -> Event:
-    """The event. Raises InputError that names the field of the grader that is wrong."""
+    """The event. Raises InputError that names what is wrong with the grader."""
     from edge_es import graders
 
-    try:
-        graders.validate(body.grader)
-    except InputError as error:
-        param = error.param or "grader"
-        raise InputError(str(error), param if param.startswith("grader") else f"grader.{param}") from None
+    graders.validate(body.grader)
     return Event(event_id, "task", (Exchange(body.input.asked(), ""),), grader=body.grader, tags=body.tags or {})
 
 
@@ -110,7 +106,7 @@ def _pair(value: Any) -> tuple[str, str]:
         raise InputError('value: a preference is {"chosen": "...", "rejected": "..."}', "value")
     for key in value:
         if key not in ("chosen", "rejected"):
-            raise InputError(f"value: unknown field '{key}' in a preference", f"value.{key}")
+            raise UnknownField(f"unknown field 'value.{key}'", f"value.{key}")
     chosen, rejected = (_text(value.get(key), f"value.{key}") for key in ("chosen", "rejected"))
     if chosen == rejected:
         raise InputError("value: chosen and rejected are the same", "value")

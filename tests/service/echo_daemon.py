@@ -3,17 +3,23 @@
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import uvicorn
 
 from edge_es import ledger
+from edge_es.config import Config
 from edge_es.decode import TokenLogprob
+from service.app import create_app
 from service.context import Context
+from service.daemon import listen, url_of
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.store import Store
 
@@ -179,6 +185,31 @@ class Daemon:
     @property
     def store(self) -> Store:
         return self.context.store
+
+
+@contextmanager
+def served(folder: Path, **sections: Any) -> Iterator[Daemon]:
+    """The application with some configuration on a state folder, behind a real HTTP server on loopback."""
+    config = Config(**{"state": {"dir": str(folder)}, **sections})
+    with Store(folder) as store, listen("127.0.0.1", 0) as bound:
+        engine = EchoEngine(store)
+        engine.start()
+        app = create_app(config, store, engine)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        context: Context = app.state.context
+        url, admin = url_of(bound), {"Authorization": f"Bearer {context.tokens.admin}"}
+        thread.start()
+        try:
+            with (
+                httpx.Client(base_url=url, headers=admin, trust_env=False, timeout=30) as client,
+                httpx.Client(base_url=url, trust_env=False, timeout=30) as stranger,
+            ):
+                yield Daemon(url, context, engine, client, stranger)
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+            engine.stop()
 
 
 def use(store: Store, ids: list[str]) -> int:

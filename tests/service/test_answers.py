@@ -8,9 +8,16 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from echo_daemon import CONTEXT, Daemon, refused, use
+from echo_daemon import CONTEXT, Daemon, refused, served, use
 
 from service.store import DiskFull
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for all refusals."""
+    with served(tmp_path_factory.mktemp("refusing")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -191,8 +198,8 @@ def test_the_clients_errors_are_openais(daemon: Daemon, client: openai.OpenAI) -
         ({"model": None}, "model"),
     ],
 )
-def test_a_wrong_field_is_named(daemon: Daemon, change: dict[str, Any], param: str) -> None:
-    error = refused(daemon.stranger.post("/v1/chat/completions", json=chat("hi") | change), 422)
+def test_a_wrong_field_is_named(refusing: Daemon, change: dict[str, Any], param: str) -> None:
+    error = refused(refusing.stranger.post("/v1/chat/completions", json=chat("hi") | change), 422)
     assert error["param"] == (param or None)
     assert (param or next(iter(change))) in error["message"]
 
@@ -217,7 +224,7 @@ def test_an_engine_that_breaks_answers_500_and_tells_streams(daemon: Daemon, cli
     with pytest.raises(openai.InternalServerError, match="out of memory"):
         client.chat.completions.create(**chat("hi"))
     daemon.engine.breaks, daemon.engine.token_seconds = None, 0.05
-    with pytest.raises(openai.APIError, match="out of memory"):
+    with pytest.raises(openai.APIError, match="out of memory"):  # noqa: PT012
         for _ in client.chat.completions.create(**chat("hello"), stream=True):
             daemon.engine.breaks = "out of memory"
 

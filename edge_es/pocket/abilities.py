@@ -18,6 +18,7 @@ _ENGLISH = (
     "letter planet garden silver butter winter summer banana orange pepper coffee cheese planes school"
 )
 COMMON = tuple(_ENGLISH.split())
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
@@ -55,7 +56,7 @@ def word(rng: random.Random) -> str:
     """3 to 6 letters: one time in four an English word, otherwise random."""
     if rng.random() < 0.25:
         return rng.choice(COMMON)
-    return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randrange(3, 7)))
+    return "".join(rng.choices(LETTERS, k=rng.randrange(3, 7)))
 
 
 def on_word(name: str, phrasings: tuple[str, ...], answer: Callable[[str], str]) -> Callable[[random.Random], Item]:
@@ -96,20 +97,26 @@ def sort(rng: random.Random) -> Item:
 
 
 def count(rng: random.Random) -> Item:
-    letters = rng.sample("abcdefghijklmnopqrstuvwxyz", 3)
-    w = "".join(rng.choices(letters, k=rng.randrange(3, 7))) if rng.random() < 0.75 else word(rng)
-    c = rng.choice(w) if rng.random() < 0.8 else rng.choice("abcdefghijklmnopqrstuvwxyz")
-    form = rng.choice(("How many times is {} in {}?", "Count the letter {} in {}.", "How often does {} occur in {}?"))
-    return Item(form.format(c, w), str(w.count(c)), f"count:{c},{w}")
+    """Letters of a word of 2 to 9 letters."""
+    w = rng.choice(COMMON) if rng.random() < 0.2 else "".join(rng.choices(LETTERS, k=rng.randrange(2, 10)))
+    form = rng.choice(("How many letters are in {}?", "Count the letters of {}.", "How long is the word {}?"))
+    return Item(form.format(w), str(len(w)), f"count:{w}")
 
 
 def calendar(rng: random.Random) -> Item:
     """The key is the whole question: a combination in held-out wordings may be trained on in another wording."""
     days = rng.random() < 0.4
-    names, unit, top = (WEEKDAYS, "day", 20) if days else (MONTHS, "month", 11)
+    names, unit, top = (WEEKDAYS, "day", 10) if days else (MONTHS, "month", 11)
     n, i, after = rng.randrange(1, top + 1), rng.randrange(len(names)), rng.random() < 0.5
-    form = rng.choice(("What {0} is {1} {0}{2} {3} {4}?", "Which {0} comes {1} {0}{2} {3} {4}?",
-                       "Name the {0} {1} {0}{2} {3} {4}.", "{1} {0}{2} {3} {4} is which {0}?"))  # fmt: skip
+    form = rng.choice(
+        (
+            "What {0} is {1} {0}{2} {3} {4}?",
+            "Which {0} comes {1} {0}{2} {3} {4}?",
+            "Name the {0} {1} {0}{2} {3} {4}.",
+            "{1} {0}{2} {3} {4} is which {0}?",
+            "Tell me the {0} {1} {0}{2} {3} {4}.",
+        )
+    )
     prompt = form.format(unit, n, "" if n == 1 else "s", "after" if after else "before", names[i])
     return Item(prompt, names[(i + (n if after else -n)) % len(names)], f"calendar:{prompt}")
 
@@ -147,7 +154,7 @@ ABILITIES: tuple[Ability, ...] = (
     Ability("sort", sort, 1.5),
     Ability("count", count, 1.5),
     Ability("compare", compare, 1.5),
-    Ability("calendar", calendar, 2.0, probe_share=25),
+    Ability("calendar", calendar, 2.5, probe_share=25),
     Ability("facts", fact, 1.5, probe_share=0),  # held out by phrasing instead
     Ability("sentences", sentence, 0.8, probe_share=20),
     Ability("uppercase", on_word("uppercase", UPPER, str.upper), 0.7),

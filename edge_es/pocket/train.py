@@ -10,7 +10,8 @@ import argparse
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,31 @@ from edge_es.pocket.batches import batches_of, stream
 
 MIX: tuple[Ability, ...] = (*ABILITIES, *WEAK, SMALL_TALK)
 WEAK_BAND = (0.30, 0.40)  # a weak skill is trained only while below; its share pauses above
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`steps` of a schedule that was `planned` longer or not; rates fall linearly to 0 over its last `cooldown` share.
+
+    nf4_from: share of the planned steps after which the forward pass sees NF4 weights. boost: factors on the mix.
+    """
+
+    steps: int
+    planned: int
+    lr_muon: float
+    lr_adam: float
+    cooldown: float
+    nf4_from: float
+    boost: Mapping[str, float] = field(default_factory=dict)
+
+
+PHASES = (
+    Phase(1350, 2800, lr_muon=0.02, lr_adam=3e-3, cooldown=0.6, nf4_from=0.75),
+    Phase(
+        1700, 1700, lr_muon=0.008, lr_adam=1.6e-3, cooldown=1.0, nf4_from=0.75,
+        boost={"uppercase": 1.5, "small_talk": 2.0, "count": 1.3},
+    ),
+)  # fmt: skip
 
 
 def build_model(layers: int) -> LlamaForCausalLM:
@@ -112,7 +138,7 @@ def share_gradients(params: list[torch.nn.Parameter], workers: int) -> None:
         p.grad = g.view_as(p)
 
 
-def steer(weights: list[float], scores: Sequence[float]) -> None:
+def steer(weights: list[float], scores: Sequence[float], boost: Mapping[str, float]) -> None:
     """More of what is not known yet; weak skills are held in their band."""
     for i, (ability, score) in enumerate(zip(MIX, scores, strict=True)):
         if ability in WEAK:
@@ -122,7 +148,7 @@ def steer(weights: list[float], scores: Sequence[float]) -> None:
             share = 1.0  # many answers are right: exact match says nothing
         else:
             share = 0.25 + (1 - score) ** 0.5
-        weights[i] = ability.weight * share
+        weights[i] = ability.weight * share * boost.get(ability.name, 1.0)
 
 
 def save(model: LlamaForCausalLM, folder: Path) -> None:
@@ -132,32 +158,43 @@ def save(model: LlamaForCausalLM, folder: Path) -> None:
 
 
 def work(rank: int, a: argparse.Namespace) -> None:
-    """One worker's whole run; worker 0 prints and saves."""
+    """One worker's whole run, all phases; worker 0 prints and saves."""
     torch.set_num_threads(1)
     if a.workers > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(a.port))
         dist.init_process_group("gloo", rank=rank, world_size=a.workers)
     torch.manual_seed(a.seed)
-    model = build_model(a.layers)
-    if a.start:
-        model = LlamaForCausalLM.from_pretrained(a.start)
+    model = LlamaForCausalLM.from_pretrained(a.start) if a.start else build_model(a.layers)
     model.train()
     body = torch.compile(model.model, dynamic=True) if a.compile else model.model
+    for index in range(a.first_phase, len(PHASES)):
+        run_phase(model, body, index, rank, a)
+    if a.workers > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def run_phase(model: LlamaForCausalLM, body: Callable[..., Any], index: int, rank: int, a: argparse.Namespace) -> None:
+    """One phase, with optimizers and a data stream of its own."""
+    phase = PHASES[index]
     linears = [p for n, p in model.named_parameters() if n.endswith("_proj.weight")]
     others = [p for n, p in model.named_parameters() if not n.endswith("_proj.weight")]
     params = [*linears, *others]
     muon, adam = Muon(linears), torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
-    weights = [m.weight for m in MIX]
-    data = stream(MIX, weights, a.rows // a.workers, a.seed * 1000 + 1 + rank, a.seed)
     dev_rng = random.Random(a.seed + 77)
     dev = [[draw(m, "dev", dev_rng) for _ in range(a.dev_items)] for m in MIX]
+    weights = [m.weight for m in MIX]
+    if index > 0:
+        steer(weights, evaluate(model, linears, dev, rank, a.workers, rounded=False), phase.boost)
+    seed = a.seed + index
+    data = stream(MIX, weights, a.rows // a.workers, seed * 1000 + 1 + rank, seed)
     began, seen = time.time(), 0
-    for step in range(a.steps):
-        progress = step / a.steps
-        rate = min((step + 1) / a.warmup, 1.0) * min(1.0, (1 - progress) / a.cooldown)
+    for step in range(phase.steps):
+        progress = step / phase.planned
+        rate = min((step + 1) / a.warmup, 1.0) * min(1.0, (1 - progress) / phase.cooldown)
         x, y = next(data)
         masters = [p.data for p in linears]
-        if progress >= a.nf4_from:
+        if progress >= phase.nf4_from:
             for p in linears:
                 p.data = nf4(p.data)
         loss = loss_of(body, model.lm_head.weight, x, y)
@@ -167,26 +204,23 @@ def work(rank: int, a: argparse.Namespace) -> None:
         share_gradients(params, a.workers)
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for group in adam.param_groups:
-            group["lr"] = a.lr_adam * rate
+            group["lr"] = phase.lr_adam * rate
         adam.step()
-        muon.step(a.lr_muon * rate)
+        muon.step(phase.lr_muon * rate)
         model.zero_grad(set_to_none=True)
         seen += x.numel() * a.workers
-        last = step + 1 == a.steps
+        last = step + 1 == phase.steps
         if rank == 0 and (step + 1) % 20 == 0:
             spent = time.time() - began
-            print(f"{step + 1:5d}/{a.steps} loss {loss.item():.4f} {seen / spent:.0f} tok/s {spent:.0f}s", flush=True)
+            speed = f"{seen / spent:.0f} tokens/s {spent:.0f} s"
+            print(f"phase {index} {step + 1:5d}/{phase.steps} loss {loss.item():.4f} {speed}", flush=True)
         if (step + 1) % a.eval_every == 0 or last:
-            scores = evaluate(model, linears, dev, rank, a.workers, progress >= a.nf4_from or last)
-            if not last:
-                steer(weights, scores)
+            scores = evaluate(model, linears, dev, rank, a.workers, rounded=progress >= phase.nf4_from)
+            steer(weights, scores, phase.boost)
             if rank == 0:
                 row = " ".join(f"{m.name} {s:.3f}" for m, s in zip(MIX, scores, strict=True))
-                print(f"  dev {row} [{time.time() - began:.0f}s]", flush=True)
+                print(f"  dev {row} [{time.time() - began:.0f} s]", flush=True)
                 save(model, Path(a.out))
-    if a.workers > 1:
-        dist.barrier()
-        dist.destroy_process_group()
 
 
 def evaluate(
@@ -217,15 +251,11 @@ def evaluate(
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--out", required=True)
-    p.add_argument("--start", help="continue from this folder's weights")
-    p.add_argument("--steps", type=int, default=2800)
+    p.add_argument("--start", help="continue from this folder's weights, at --first-phase")
+    p.add_argument("--first-phase", type=int, default=0)
     p.add_argument("--rows", type=int, default=256, help="examples a step, over all workers")
     p.add_argument("--layers", type=int, default=4)
-    p.add_argument("--lr-muon", type=float, default=0.02)
-    p.add_argument("--lr-adam", type=float, default=3e-3)
     p.add_argument("--warmup", type=int, default=40)
-    p.add_argument("--cooldown", type=float, default=0.6, help="share of the run over which the rate falls to 0")
-    p.add_argument("--nf4-from", type=float, default=0.75, help="share of the run after which linears are NF4")
     p.add_argument("--eval-every", type=int, default=150)
     p.add_argument("--dev-items", type=int, default=192)
     p.add_argument("--workers", type=int, default=2)

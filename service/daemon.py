@@ -10,7 +10,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -20,7 +20,7 @@ from service.app import create_app
 from service.context import Context
 from service.store import Store, state_folder
 
-__all__ = ["serve", "state_folder"]
+__all__ = ["leave", "serve", "state_folder"]
 
 NOTE = "daemon.json"
 REQUESTS_SECONDS = 3  # to finish the requests in hand
@@ -73,10 +73,15 @@ class Server(uvicorn.Server):
         """SIGTERM and Ctrl-C."""
         if not self.context.stopping.is_set():
             self.context.stopping.set()
-            overdue = threading.Timer(STOP_SECONDS, _leave)
+            overdue = threading.Timer(STOP_SECONDS, self._leave)
             overdue.daemon = True
             overdue.start()
         super().handle_exit(sig, frame)
+
+    def _leave(self) -> None:
+        log.error("did not come to rest in %s s: ends at the last durable state", STOP_SECONDS)
+        (self.context.store.folder / NOTE).unlink(missing_ok=True)
+        leave()
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
@@ -105,13 +110,16 @@ def remember(context: Context) -> None:
             log.warning("%s", error)
 
 
-def _leave() -> None:
-    log.error("did not come to rest in %s s: ends at the last durable state", STOP_SECONDS)
-    os._exit(0)
+def leave(status: int = 0) -> NoReturn:
+    """Ends the process at once: what torch would do on the way out takes longer than a supervisor waits."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def serve(config: Config) -> int:
-    """Runs until SIGTERM or Ctrl-C. Returns the exit status; what the user can mend is one line on standard error."""
+    """Runs until SIGTERM or Ctrl-C; the exit status. What the user can mend is one line on standard error."""
+    os.umask(0o077)  # what people asked and said is theirs alone
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return _serve(config)

@@ -47,7 +47,11 @@ def serve(
 ) -> None:
     """Serve the model and learn from feedback, until SIGTERM or Ctrl-C."""
     from edge_es.config import load
+    from service.daemon import leave
     from service.daemon import serve as run
 
     loaded = load(config, overrides(model, host, port, state_dir, device.value if device else None))
-    raise typer.Exit(run(loaded))
+    status = run(loaded)
+    if status == 0:
+        leave()
+    raise typer.Exit(status)

@@ -18,7 +18,7 @@ from edge_es.probes.verdicts import ItemScores
 from edge_es.slices import Slices
 from edge_es.spaces.adapter import Delta
 
-MAX_TOKENS = 16384  # padded tokens a batch
+MAX_TOKENS = 4096  # padded tokens a batch: about a third of a second of the embedded model on one CPU core
 MOST_ROWS = 64  # answers generated at once
 WORST = 100.0  # nats a token; stands for likelihoods that are not finite
 
@@ -108,7 +108,7 @@ def score_suite(base: Base, delta: Delta, suite: Suite | Encoded, max_tokens: in
         return _choices(items, encoded, scores)
     if kind == "rating":
         anchor = yield from score(base, Delta(), texts, max_tokens)
-        gain = torch.nan_to_num(scores.total - anchor.total, nan=-1.0)
+        gain = torch.nan_to_num(scores.total - anchor.total, nan=0.0)  # no move, so right in neither direction
         value = torch.tensor([item.value for item in items])
         return ItemScores(kind, (gain.sign() == value.sign()).float().tolist())
     nats = torch.tensor([float(-scores.total[list(span)].sum() / _tokens(scores, span)) for span in encoded.spans])

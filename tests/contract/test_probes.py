@@ -154,7 +154,12 @@ def test_graded_items_equal_exact_match_where_the_grader_asks_for_it(base: Base,
 
 def test_choice_scores_against_likelihoods_computed_one_by_one(base: Base, harm: Delta) -> None:
     probe = load_suite(PROBES_DIR / "sentences_choice.jsonl")
-    probe = Suite(probe.name, probe.kind, probe.items[:12])
+    # One choice twice as long as the other, so that likelihood alone and likelihood a character disagree.
+    longer = [
+        Item(i.prompt, ended=False, choices=(i.choices[0], f"{i.choices[1]} {i.choices[1]}"), label=i.label)
+        for i in probe.items[:24]
+    ]
+    probe = Suite(probe.name, probe.kind, tuple(longer))
     scores = run(score_suite(base, harm, probe))
     for i, item in enumerate(probe.items):
         total = []
@@ -166,6 +171,7 @@ def test_choice_scores_against_likelihoods_computed_one_by_one(base: Base, harm:
         assert scores.beside["acc"][i] == float(total[item.label] == max(total))
         share = math.exp(total[item.label]) / sum(math.exp(t) for t in total)
         assert scores.beside["loglik"][i] == pytest.approx(share, abs=1e-3)
+    assert scores.primary != scores.beside["acc"]
 
 
 def _likelihood(base: Base, delta: Delta, text: Text) -> float:
@@ -204,16 +210,15 @@ def test_a_version_that_breaks_the_arithmetic_scores_worst_not_nothing(
     for kind in ("generation", "choice", "perplexity", "kl", "rating"):
         scores = run(score_suite(base, broken, suite_of(kind, own)))
         worst = WORST if scores.lower_is_better else 0.0
-        if kind != "rating":
-            assert set(scores.primary) == {worst}
+        assert set(scores.primary) == {worst}
         assert all(math.isfinite(v) for values in scores.by_key("x").values() for v in values)
 
 
 def test_ratings_ask_where_the_likelihood_moved(base: Base, harm: Delta, own: tuple[Item, ...]) -> None:
     probe = suite_of("rating", own)
     assert run(score_suite(base, Delta(), probe)).primary == [0.0] * N  # nothing has moved yet
-    moved = run(score_suite(base, harm, probe)).primary  # every right answer became less likely
-    assert sum(moved[0::2]) > 0.9 * N / 2 > 0.1 * N / 2 > sum(moved[1::2])
+    moved = run(score_suite(base, harm, probe)).primary  # the anchor's own answers became less likely, most of them
+    assert sum(moved[0::2]) > 0.75 * N / 2 > 0.25 * N / 2 > sum(moved[1::2])
 
 
 def test_items_that_do_not_fit_are_named_or_left_out(base: Base, own: tuple[Item, ...]) -> None:

@@ -162,6 +162,10 @@ def test_sign_flips_agree_with_all_sign_vectors() -> None:
     assert stats._sign_flip(worse, 0) == pytest.approx(stats._sign_flip(worse[:15], 0), abs=0.005)
 
 
+def test_no_number_of_items_makes_a_permutation_p_value_zero() -> None:
+    assert stats.drop_p_value(np.full(200, 0.5), np.linspace(0.9, 1, 200)) == 1 / (stats.FLIPS + 1)
+
+
 def test_repeating_the_items_would_be_evidence_so_the_halves_are_disjoint() -> None:
     now, reference = np.zeros(4), np.ones(4)
     assert stats.drop_p_value(np.tile(now, 2), np.tile(reference, 2)) < stats.drop_p_value(now, reference)

@@ -135,10 +135,14 @@ class EventTable(Database):
         )
         return {row["metric"]: row["mean"] for row in rows}
 
-    def held_out(self, limit: int = 1000) -> list[Event]:
-        """The newest `limit` held-out events, oldest first."""
-        rows = self.query("SELECT event FROM events WHERE state = 'held_out' ORDER BY seq DESC LIMIT ?", limit)
-        return [Event.from_json(json.loads(row["event"])) for row in reversed(rows)]
+    def held_out(self, limit: int = 1000, skip: int = 0) -> list[Event]:
+        """At most `limit` held-out events, oldest first, without the `skip` oldest."""
+        rows = self.query("SELECT event FROM events WHERE state = 'held_out' ORDER BY seq LIMIT ? OFFSET ?", limit, skip)
+        return [Event.from_json(json.loads(row["event"])) for row in rows]
+
+    def count_held_out(self) -> int:
+        """Events that are never learned from."""
+        return self._count("state = 'held_out'")
 
     def events_between(self, first_version: int, last_version: int) -> list[str]:
         """Ids of the events used by versions first..last, both included; oldest first."""

@@ -22,6 +22,7 @@ from edge_es.spaces.adapter import Delta
 from service.store import Store
 
 log = logging.getLogger(__name__)
+LEARNED_WINDOW, LEARNED_STRIDE = 1000, 500  # held-out events in the learned suites; by how many the window moves
 Announce = Callable[[str, dict[str, Any]], None]
 
 
@@ -36,9 +37,12 @@ class Teaching:
         self._suites = prior_suites(base, config, store.folder)
         self._protected: list[Text] | None = None
         self._forced = False
+        self._halted: str | None = None
 
     def next_work(self) -> Slices[None] | None:
         """What to do next, or None when there is nothing to do."""
+        if self._halted and not self._forced:
+            return None  # what failed would fail again, for ever
         if self._anchor_is_unknown():
             return self._probe_anchor()
         if self._forced or self._unprobed() >= self._config.probes.every:
@@ -59,6 +63,8 @@ class Teaching:
         """Why learning is paused, or None."""
         if not self._config.learn.enabled:
             return "learning is turned off by learn.enabled"
+        if self._halted:
+            return self._halted
         setting = self._store.get_setting("learning") or {}
         return str(setting.get("reason") or "paused") if setting.get("paused") else None
 
@@ -67,10 +73,20 @@ class Teaching:
         self._store.put_setting("learning", {"paused": True, "reason": reason})
         self._announce("learning", {"state": "paused", "reason": reason})
 
+    def halt(self, reason: str) -> None:
+        """Work failed: pauses, goes back to what the journal says, and tries nothing again before it is told to.
+
+        Raises DiskFull where the pause cannot be kept over a restart; it holds until then all the same.
+        """
+        self._halted, self._forced = reason, False
+        self.reload()
+        self.pause(reason)
+
     def resume(self) -> None:
         """Learning goes on."""
         self._store.put_setting("learning", {"paused": False, "reason": None})
         self._store.put_setting("rollbacks_in_a_row", 0)
+        self._halted = None
         self._announce("learning", {"state": "active", "reason": None})
 
     def reload(self) -> None:
@@ -148,24 +164,33 @@ class Teaching:
 
     def _unprobed(self) -> int:
         """Versions since the last probe round."""
-        probed = max((row["version"] for row in self._store.probe_results()), default=0)
-        return self.state.version - int(probed)
+        return self.state.version - self._store.newest_probed()
 
     def _probe(self) -> Slices[None]:
         version = self.state.version
-        suites = [*self._suites, *learned_suites(self._store.held_out())]
+        suites = [*self._suites, *learned_suites(self._held_out(version))]
         found = yield from retention.probe_round(
             self._base, self.state.delta, version, suites, self._reference, self._config.probes
         )
-        self._store.save_probe(version, found.at, found.results, found.scores)
         self._forced = False
-        self._announce("probe", {"version": version, "dropped": [result.suite for result in found.dropped]})
-        if found.dropped and version > 0:
-            self._take_back(found)
-        elif self._setting("rollbacks_in_a_row", 0) and self._last_rollback() < version:
-            # Probes pass again on something learned since: the step may grow back.
-            self._store.put_setting("rollbacks_in_a_row", 0)
-            self._store.put_setting("step_scale", min(1.0, 2 * self._setting("step_scale", 1.0)))
+        # One transaction: a crash leaves no verdict without its rollback, and no rollback whose events wait again.
+        with self._store.transaction():
+            self._store.save_probe(version, found.at, found.results, found.scores)
+            self._announce("probe", {"version": version, "dropped": [result.suite for result in found.dropped]})
+            if found.dropped and version > 0:
+                self._take_back(found)
+            elif self._setting("rollbacks_in_a_row", 0) and self._last_rollback() < version:
+                # Probes pass again on something learned since: the step may grow back.
+                self._store.put_setting("rollbacks_in_a_row", 0)
+                self._store.put_setting("step_scale", min(1.0, 2 * self._setting("step_scale", 1.0)))
+
+    def _held_out(self, version: int) -> list[Event]:
+        """The newest held-out events. Their window moves in strides, since scores are paired item by item: what was
+        measured before it moved is no reference any more."""
+        skip = max(0, -(-(self._store.count_held_out() - LEARNED_WINDOW) // LEARNED_STRIDE) * LEARNED_STRIDE)
+        if skip != self._setting("learned_window", {"skip": 0, "since": 0})["skip"]:
+            self._store.put_setting("learned_window", {"skip": skip, "since": version})
+        return self._store.held_out(LEARNED_WINDOW, skip)
 
     def _take_back(self, found: retention.Round) -> None:
         rows = self._store.rows()
@@ -202,10 +227,12 @@ class Teaching:
 
     def _best_version(self, suite: str) -> int | None:
         taken = ledger.undone(self._store.rows())
+        since = self._setting("learned_window", {"since": 0})["since"]
         rows = [
             row
             for row in self._store.probe_results()
-            if row["suite"] == suite and row["kind"] != "loglik" and row["version"] not in taken
+            if row["suite"] == suite and row["kind"] != "loglik" and row["version"] >= since
+            if row["version"] not in taken
         ]
         return max(rows, key=lambda row: row["score"])["version"] if rows else None
 

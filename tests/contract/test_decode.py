@@ -84,7 +84,9 @@ def test_logprobs_are_those_of_teacher_forcing(base: Base) -> None:
     answer = run(generate(base, [Row(prompt, delta, Sampling(10, top=3))]))[0]
     forced = run(score(base, delta, [Text(prompt, tuple(answer.tokens))]))
     assert bool(forced.greedy[0])  # a greedy answer is the argmax under teacher forcing, and the other way round
-    torch.testing.assert_close(forced.total[0], torch.tensor(sum(t.logprob for t in answer.logprobs)), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        forced.total[0], torch.tensor(sum(t.logprob for t in answer.logprobs)), rtol=1e-4, atol=1e-3
+    )
     assert all(t.top[0][1] == t.logprob and len(t.top) == 3 for t in answer.logprobs)
 
 

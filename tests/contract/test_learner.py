@@ -126,9 +126,15 @@ def test_a_gated_step_makes_no_version(base: Base, gates: GatesSection, events: 
     ("guards", "holds"),
     [
         (GuardsSection(clip=0.01), lambda row: row.stats["step_norm"] <= 0.01 + 1e-6 and "clip" in row.guards),
-        (GuardsSection(mask=MaskSection(kind="random", density=0.25)), lambda row: abs(row.stats["sparsity"] - 0.75) < 0.02),
+        (
+            GuardsSection(mask=MaskSection(kind="random", density=0.25)),
+            lambda row: abs(row.stats["sparsity"] - 0.75) < 0.02,
+        ),
         (GuardsSection(decay=0.5), lambda row: row.stats["walk_ratio"] < 0.8),
-        (GuardsSection(trust_radius=0.02), lambda row: row.stats["delta_norm"] <= 0.02 + 1e-6 and "trust" in row.guards),
+        (
+            GuardsSection(trust_radius=0.02),
+            lambda row: row.stats["delta_norm"] <= 0.02 + 1e-6 and "trust" in row.guards,
+        ),
         (GuardsSection(protect=ProtectSection(energy=0)), lambda row: row.stats["novelty_share"] is None),
         (GuardsSection(protect=ProtectSection(energy=0.9)), lambda row: 0 < row.stats["novelty_share"] < 1),
         (GuardsSection(), lambda row: row.guards == {} and row.stats["sparsity"] == 0),

@@ -72,7 +72,9 @@ def test_a_failed_pass_leaves_the_anchor(base: Base) -> None:
     before = answer_logits(base, batch, None)
     population = strategy.ask(random_delta(base), seed=0, step=1, size=4, sigma=0.5)
     with pytest.raises(RuntimeError):  # three texts cannot be laid out as two pairs
-        score_batch(base, collate(base, texts(base, demonstrations(3))), PopulationRows(Delta(), population, range(2)), 1)
+        score_batch(
+            base, collate(base, texts(base, demonstrations(3))), PopulationRows(Delta(), population, range(2)), 1
+        )
     torch.testing.assert_close(answer_logits(base, batch, None), before, rtol=0, atol=0)
 
 

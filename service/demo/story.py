@@ -14,7 +14,7 @@ from service.cli.feedback import GROUP, await_idle
 from service.cli.target import Daemon
 from service.demo.bars import Measured, detection
 from service.demo.material import UNGUARDED, Item, demonstration, preference, rating, task, wrong_answers
-from service.demo.measure import Round, accuracy, ask, rounds
+from service.demo.measure import Answer, Round, accuracy, ask, rounds
 from service.demo.process import running
 from service.demo.view import Screen
 
@@ -26,6 +26,7 @@ class Plan:
     demonstrations: int = 128
     preferences: int = 16
     ratings: int = 16
+    rate_from: float = 0.3  # accuracy at which answers are rated: some are right, some are wrong
     sample: int = 64  # test items of an evaluation on the way; the first and the last use all
     look_every: float = 12.0
     goal: float = 0.97  # learning is stopped by hand at this accuracy on all test items
@@ -63,23 +64,33 @@ def served(daemon: Daemon) -> int:
     return int(get(daemon, "/v1/status")["version"])
 
 
-def lessons(daemon: Daemon, items: Sequence[Item], plan: Plan, screen: Screen) -> list[dict[str, Any]]:
-    """Demonstrations, preferences over the answer that was served, and thumbs for served answers."""
-    taught = items[: plan.demonstrations]
-    asked = items[plan.demonstrations :][: max(plan.preferences, plan.ratings)] or taught[: plan.preferences]
+def answered(daemon: Daemon, items: Sequence[Item]) -> list[tuple[Item, Answer]]:
+    """The items with what is served for them now."""
     longest = max(len(item.answer.encode()) for item in items) + 8
-    answers = ask(daemon, [item.prompt for item in asked], longest)
+    return list(zip(items, ask(daemon, [item.prompt for item in items], longest), strict=True))
+
+
+def lessons(daemon: Daemon, items: Sequence[Item], plan: Plan, screen: Screen) -> list[dict[str, Any]]:
+    """Demonstrations, and preferences over the answer that was served."""
+    taught, compared = items[: plan.demonstrations], items[plan.demonstrations :][: plan.preferences]
     bodies = [demonstration(item.prompt, item.answer) for item in taught]
-    pairs = list(zip(asked, answers, strict=True))
-    bodies += [preference(i.prompt, i.answer, a.text) for i, a in pairs[: plan.preferences] if a.text != i.answer]
-    bodies += [rating(a.id, a.text.strip() == i.answer) for i, a in pairs[: plan.ratings]]
-    counts = (len(taught), sum(b["metric_name"] == "preference" for b in bodies), len(pairs[: plan.ratings]))
-    screen.note("sending {} demonstrations, {} preferences and {} ratings".format(*counts))
-    return bodies
+    pairs = [preference(i.prompt, i.answer, a.text) for i, a in answered(daemon, compared) if a.text != i.answer]
+    screen.note(f"sending {len(bodies)} demonstrations and {len(pairs)} preferences")
+    return bodies + pairs
 
 
-def learn(daemon: Daemon, test: Sequence[Item], plan: Plan, started: float, screen: Screen) -> float:
-    """Evaluates on the way until the goal, the time limit, or the learner is done."""
+def rate(daemon: Daemon, items: Sequence[Item], screen: Screen) -> None:
+    """Thumbs for served answers. They say something only where some are right and some are wrong."""
+    bodies = [rating(a.id, a.text.strip() == i.answer) for i, a in answered(daemon, items)]
+    up = sum(body["value"] for body in bodies)
+    screen.note(f"rating {len(bodies)} served answers: {up} thumbs up, {len(bodies) - up} down")
+    send(daemon, bodies)
+
+
+def learn(
+    daemon: Daemon, test: Sequence[Item], rated: Sequence[Item], plan: Plan, started: float, screen: Screen
+) -> None:
+    """Evaluates on the way until the goal, the time limit, or the learner is done; once half-way, rates answers."""
     quiet, next_look = 0, time.monotonic() + plan.look_every / 2
     while True:
         status = get(daemon, "/v1/status")
@@ -89,11 +100,16 @@ def learn(daemon: Daemon, test: Sequence[Item], plan: Plan, started: float, scre
         if ended or time.monotonic() >= next_look:
             some = accuracy(daemon, test[: plan.sample])
             screen.point("task", some, f"version {status['version']}: {some:.3f} of {plan.sample} held-out items right")
-            if ended or some >= plan.goal:
+            if ended:
+                return
+            if rated and plan.rate_from <= some < plan.goal:
+                rate(daemon, rated, screen)
+                rated = ()
+            if some >= plan.goal:
                 full = accuracy(daemon, test)
                 screen.note(f"on all {len(test)} held-out items: {full:.3f}")
-                if ended or full >= plan.goal:
-                    return full
+                if full >= plan.goal:
+                    return
             next_look = time.monotonic() + plan.look_every
         time.sleep(0.5)
 
@@ -187,8 +203,8 @@ def teach(daemon: Daemon, plan: Plan, screen: Screen) -> Taught:
     bodies = lessons(daemon, train, plan, screen)
     started = time.monotonic()
     send(daemon, bodies)
-    after = learn(daemon, test, plan, started, screen)
-    seconds = time.monotonic() - started
+    rated = train[plan.demonstrations + plan.preferences :][: plan.ratings]
+    learn(daemon, test, rated, plan, started, screen)
     pause(daemon)
     # A step may have been published since the last evaluation: what is probed is measured again.
     after = accuracy(daemon, test)

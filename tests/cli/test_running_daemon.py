@@ -64,7 +64,7 @@ def without_peak(status: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("daemon")
     suite = place / "sums.jsonl"
     items = [{"prompt": f"What is {a}+{b}?", "answer": str(a + b)} for a in range(4) for b in range(4)]
@@ -72,6 +72,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     config, folder = place / "c.toml", place / "state"
     config.write_text(SETTINGS.format(suite=suite))
     command = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0", "--device", "cpu"]
+    command += ["--model", str(tiny_folder)]
     log = (place / "log").open("wb")
     process = subprocess.Popen(
         [*command, "--config", str(config), "--state-dir", str(folder)],

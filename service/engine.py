@@ -43,6 +43,7 @@ class Engine:
         self._jobs: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._working = False
+        self._asked, self._looked = 1, 0  # how often there may be new work; up to which the device has looked for it
         self._probes: list[Future[None]] = []
         self._listeners: list[Listener] = []
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
@@ -72,6 +73,7 @@ class Engine:
     def wake(self) -> None:
         """New feedback waits in the store."""
         with self._changed:
+            self._asked += 1
             self._changed.notify()
 
     def pause(self, reason: str) -> None:
@@ -116,7 +118,8 @@ class Engine:
     def live_status(self) -> LiveStatus:
         """What only the running daemon knows. Call when `ready`."""
         paused = self._learning().paused()
-        state: Literal["active", "idle", "paused"] = "paused" if paused else "active" if self._working else "idle"
+        busy = self._working or self._asked != self._looked  # who has just sent feedback must not be told `idle`
+        state: Literal["active", "idle", "paused"] = "paused" if paused else "active" if busy else "idle"
         return LiveStatus(
             version=self._learning().state.version,
             learning=state,
@@ -156,13 +159,15 @@ class Engine:
                 self._jobs.popleft()()
             if self._serve():
                 continue
-            work = work or self._learning().next_work()
-            self._working = work is not None
+            if work is None:
+                asked = self._asked
+                work = self._learning().next_work()
+                self._working, self._looked = work is not None, asked
             if work is not None:
                 work = self._advance(work)
             else:
                 with self._changed:
-                    if not (self._waiting or self._jobs or self._stopping):
+                    if not (self._waiting or self._jobs or self._stopping or self._asked != self._looked):
                         self._changed.wait(timeout=1.0)
         if work is not None:
             work.close()
@@ -226,8 +231,7 @@ class Engine:
             done.set_exception(StateError(reason))
         self._probes.clear()
         try:
-            self._learning().pause(reason)
-            self._learning().reload()
+            self._learning().halt(reason)
         except DiskFull as error:
             log.error("learning stops: %s", error)
 
@@ -264,6 +268,7 @@ class Engine:
             if self.failure is not None:
                 raise StateError(self.failure)
             self._jobs.append(run)
+            self._asked += 1
             self._changed.notify()
         return done
 

@@ -80,6 +80,10 @@ class ProbeTable(Database):
         )
         return [dict(row) for row in rows]
 
+    def newest_probed(self) -> int:
+        """The newest version that a round was held on, were it without a single suite; 0 before the first."""
+        return int(self.query("SELECT coalesce(max(version), 0) FROM probe_rounds")[0][0])
+
     def passed_versions(self) -> list[int]:
         """Versions whose latest round dropped no suite, oldest first."""
         return [row["version"] for row in self.query("SELECT version FROM probe_rounds WHERE passed ORDER BY version")]

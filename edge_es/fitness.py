@@ -30,6 +30,7 @@ from edge_es.strategy import Population
 
 FLOOR = 1e-5  # smallest standard deviation across members that is more than rounding
 GAIN_CLIP = 2.0  # nats an answer token
+MOST_ANSWERS = 1024  # of graded tasks in the making at once, however large the budget
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def evaluate(
     gained = any(event.kind in ("preference", "rating") for event in events)
     anchor = (yield from score(base, Delta(), listed, plan.slice_tokens)).total.numpy() if gained else None
     tasks = [event for event in events if event.kind == "task"]
-    graded = iter((yield from _graded(base, delta, population, tasks, task_tokens)).T)  # (N,) each, in event order
+    grades = yield from _graded(base, delta, population, tasks, task_tokens, plan)
+    graded = iter(grades.T)  # (N,) each, in event order
 
     rows: list[np.ndarray] = []
     for event in events:
@@ -176,7 +178,7 @@ def _pair_chunks(
 
 
 def _graded(
-    base: Base, delta: Delta, population: Population, tasks: Sequence[Event], task_tokens: int
+    base: Base, delta: Delta, population: Population, tasks: Sequence[Event], task_tokens: int, plan: Plan
 ) -> Slices[np.ndarray]:
     """Grades of every member's own greedy answers, (N, tasks) float64."""
     if not tasks:
@@ -185,7 +187,8 @@ def _graded(
     prompts = [encode_prompt(base, event.exchanges[0].prompt) for event in tasks]
     members = [Member(delta, population, p, sign) for p in range(population.pairs) for sign in (1, -1)]
     rows = [Row(prompt, member, sampling) for member in members for prompt in prompts]
-    answers = yield from generate(base, rows, max_rows=1024)
+    longest = max(len(prompt) for prompt in prompts) + task_tokens
+    answers = yield from generate(base, rows, max_rows=min(MOST_ANSWERS, plan.answers(base, longest)))
     grades = [graders.grade(tasks[i % len(tasks)].grader or {}, answer.text) for i, answer in enumerate(answers)]
     return np.array(grades, dtype=np.float64).reshape(population.size, len(tasks))
 

@@ -39,6 +39,16 @@ class Plan:
             )
         return rows
 
+    def answers(self, base: Base, seq: int) -> int:
+        """Answers in the making at once, prompts included at most `seq` tokens each. Raises StateError under 1."""
+        need = answer_bytes(base, seq)
+        if self.room < need:
+            raise StateError(
+                f"learn.memory_budget leaves {max(0, self.room)} bytes for a batch, but one task's answer of up to "
+                f"{seq} tokens needs {need}; raise the budget or lower learn.task_tokens"
+            )
+        return self.room // need
+
 
 def row_bytes(base: Base, seq: int, columns: int) -> int:
     """Upper estimate of the bytes that one row of a forward pass without cache holds at its peak."""
@@ -50,6 +60,18 @@ def row_bytes(base: Base, seq: int, columns: int) -> int:
     layer = seq * (element * max(8 * width, 3 * width + 4 * inner) + 8 * width)
     head = columns * config.vocab_size * 4 * 4  # logits, their fp32 copy, and the reductions over them
     return layer + head
+
+
+def answer_bytes(base: Base, seq: int) -> int:
+    """Upper estimate of the bytes that one answer holds while it is generated, prompt and answer being `seq` tokens."""
+    config = base.model.config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    element = torch.finfo(base.dtype).bits // 8
+    cache = 2 * config.num_hidden_layers * seq * kept * size * element
+    attention = heads * seq * seq * element  # where a padded prompt's weights are written out
+    return row_bytes(base, seq, 1) + 2 * cache + attention  # the cache twice: it is copied as it grows
 
 
 def plan(base: Base, delta: Delta, budget: str, noise_bytes: int) -> Plan:

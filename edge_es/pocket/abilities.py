@@ -103,22 +103,29 @@ def count(rng: random.Random) -> Item:
     return Item(form.format(w), str(len(w)), f"count:{w}")
 
 
-def calendar(rng: random.Random) -> Item:
-    """The key is the whole question: a combination in held-out wordings may be trained on in another wording."""
-    days = rng.random() < 0.4
-    names, unit, top = (WEEKDAYS, "day", 10) if days else (MONTHS, "month", 11)
-    n, i, after = rng.randrange(1, top + 1), rng.randrange(len(names)), rng.random() < 0.5
-    form = rng.choice(
-        (
-            "What {0} is {1} {0}{2} {3} {4}?",
-            "Which {0} comes {1} {0}{2} {3} {4}?",
-            "Name the {0} {1} {0}{2} {3} {4}.",
-            "{1} {0}{2} {3} {4} is which {0}?",
-            "Tell me the {0} {1} {0}{2} {3} {4}.",
-        )
-    )
-    prompt = form.format(unit, n, "" if n == 1 else "s", "after" if after else "before", names[i])
-    return Item(prompt, names[(i + (n if after else -n)) % len(names)], f"calendar:{prompt}")
+CALENDAR_FORMS = (
+    "What {0} is {1} {0}{2} {3} {4}?",
+    "Which {0} comes {1} {0}{2} {3} {4}?",
+    "Name the {0} {1} {0}{2} {3} {4}.",
+    "Tell me the {0} {1} {0}{2} {3} {4}.",
+    "Say which {0} is {1} {0}{2} {3} {4}.",
+)
+
+
+def calendar(forms: tuple[str, ...] = CALENDAR_FORMS, most_days: int = 10) -> Callable[[random.Random], Item]:
+    """Days and months before and after. The key is the whole question, so the share held out is of questions.
+
+    A combination whose question is held out in one wording may be trained on in another.
+    """
+
+    def make(rng: random.Random) -> Item:
+        days = rng.random() < 0.4
+        names, unit, top = (WEEKDAYS, "day", most_days) if days else (MONTHS, "month", 11)
+        n, i, after = rng.randrange(1, top + 1), rng.randrange(len(names)), rng.random() < 0.5
+        prompt = rng.choice(forms).format(unit, n, "" if n == 1 else "s", "after" if after else "before", names[i])
+        return Item(prompt, names[(i + (n if after else -n)) % len(names)], f"calendar:{prompt}")
+
+    return make
 
 
 def fact(rng: random.Random) -> Item:
@@ -154,7 +161,7 @@ ABILITIES: tuple[Ability, ...] = (
     Ability("sort", sort, 1.5),
     Ability("count", count, 1.5),
     Ability("compare", compare, 1.5),
-    Ability("calendar", calendar, 2.5, probe_share=25),
+    Ability("calendar", calendar(), 2.5, probe_share=25),
     Ability("facts", fact, 1.5, probe_share=0),  # held out by phrasing instead
     Ability("sentences", sentence, 0.8, probe_share=20),
     Ability("uppercase", on_word("uppercase", UPPER, str.upper), 0.7),

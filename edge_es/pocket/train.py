@@ -10,8 +10,7 @@ import argparse
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +20,11 @@ import torch.nn.functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from edge_es.pocket import tokenizer
-from edge_es.pocket.abilities import ABILITIES, SMALL_TALK, WEAK, Ability, Item, draw
+from edge_es.pocket.abilities import WEAK, Item, draw
 from edge_es.pocket.batches import batches_of, stream
+from edge_es.pocket.curriculum import PHASES, Phase
 
-MIX: tuple[Ability, ...] = (*ABILITIES, *WEAK, SMALL_TALK)
 WEAK_BAND = (0.30, 0.40)  # a weak skill is trained only while below; its share pauses above
-
-
-@dataclass(frozen=True)
-class Phase:
-    """`steps` of a schedule that was `planned` longer or not; rates fall linearly to 0 over its last `cooldown` share.
-
-    nf4_from: share of the planned steps after which the forward pass sees NF4 weights. boost: factors on the mix.
-    """
-
-    steps: int
-    planned: int
-    lr_muon: float
-    lr_adam: float
-    cooldown: float
-    nf4_from: float
-    boost: Mapping[str, float] = field(default_factory=dict)
-
-
-PHASES = (
-    Phase(1350, 2800, lr_muon=0.02, lr_adam=3e-3, cooldown=0.6, nf4_from=0.75),
-    Phase(
-        1700, 1700, lr_muon=0.008, lr_adam=1.6e-3, cooldown=1.0, nf4_from=0.75,
-        boost={"uppercase": 1.5, "small_talk": 2.0, "count": 1.3},
-    ),
-)  # fmt: skip
 
 
 def build_model(layers: int) -> LlamaForCausalLM:
@@ -138,9 +112,9 @@ def share_gradients(params: list[torch.nn.Parameter], workers: int) -> None:
         p.grad = g.view_as(p)
 
 
-def steer(weights: list[float], scores: Sequence[float], boost: Mapping[str, float]) -> None:
+def steer(weights: list[float], scores: Sequence[float], phase: Phase) -> None:
     """More of what is not known yet; weak skills are held in their band."""
-    for i, (ability, score) in enumerate(zip(MIX, scores, strict=True)):
+    for i, (ability, score) in enumerate(zip(phase.mix, scores, strict=True)):
         if ability in WEAK:
             low, high = WEAK_BAND
             share = 1.0 if score < low else 0.3 if score < high else 0.0
@@ -148,7 +122,7 @@ def steer(weights: list[float], scores: Sequence[float], boost: Mapping[str, flo
             share = 1.0  # many answers are right: exact match says nothing
         else:
             share = 0.25 + (1 - score) ** 0.5
-        weights[i] = ability.weight * share * boost.get(ability.name, 1.0)
+        weights[i] = ability.weight * share * phase.boost.get(ability.name, 1.0)
 
 
 def save(model: LlamaForCausalLM, folder: Path) -> None:
@@ -182,12 +156,12 @@ def run_phase(model: LlamaForCausalLM, body: Callable[..., Any], index: int, ran
     params = [*linears, *others]
     muon, adam = Muon(linears), torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
     dev_rng = random.Random(a.seed + 77)
-    dev = [[draw(m, "dev", dev_rng) for _ in range(a.dev_items)] for m in MIX]
-    weights = [m.weight for m in MIX]
+    dev = [[draw(m, "dev", dev_rng) for _ in range(a.dev_items)] for m in phase.mix]
+    weights = [m.weight for m in phase.mix]
     if index > 0:
-        steer(weights, evaluate(model, linears, dev, rank, a.workers, rounded=False), phase.boost)
-    seed = a.seed + index
-    data = stream(MIX, weights, a.rows // a.workers, seed * 1000 + 1 + rank, seed)
+        steer(weights, evaluate(model, linears, dev, rank, a.workers, rounded=False), phase)
+    seed = a.seed + phase.seed
+    data = stream(phase.mix, weights, a.rows // a.workers, seed * 1000 + 1 + rank, seed)
     began, seen = time.time(), 0
     for step in range(phase.steps):
         progress = step / phase.planned
@@ -216,9 +190,9 @@ def run_phase(model: LlamaForCausalLM, body: Callable[..., Any], index: int, ran
             print(f"phase {index} {step + 1:5d}/{phase.steps} loss {loss.item():.4f} {speed}", flush=True)
         if (step + 1) % a.eval_every == 0 or last:
             scores = evaluate(model, linears, dev, rank, a.workers, rounded=progress >= phase.nf4_from)
-            steer(weights, scores, phase.boost)
+            steer(weights, scores, phase)
             if rank == 0:
-                row = " ".join(f"{m.name} {s:.3f}" for m, s in zip(MIX, scores, strict=True))
+                row = " ".join(f"{m.name} {s:.3f}" for m, s in zip(phase.mix, scores, strict=True))
                 print(f"  dev {row} [{time.time() - began:.0f} s]", flush=True)
                 save(model, Path(a.out))
 

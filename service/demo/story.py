@@ -27,6 +27,7 @@ class Plan:
     preferences: int = 16
     ratings: int = 16
     rate_from: float = 0.3  # accuracy at which answers are rated: some are right, some are wrong
+    tested: int = 400  # held-out items, all there are
     sample: int = 64  # test items of an evaluation on the way; the first and the last use all
     look_every: float = 12.0
     goal: float = 0.97  # learning is stopped by hand at this accuracy on all test items
@@ -192,7 +193,7 @@ class Taught:
 
 def teach(daemon: Daemon, plan: Plan, screen: Screen) -> Taught:
     """The first half: measure, teach, measure."""
-    train, test = task("train"), task("test")
+    train, test = task("train"), task("test")[: plan.tested]
     random.Random(plan.seed).shuffle(train)
     screen.note("the daemon measures what the model can do")
     with connect(daemon) as client:
@@ -235,7 +236,7 @@ def tell(state_dir: Path, log: Path, arguments: Sequence[str], plan: Plan, scree
         pause(daemon)
         recovered = probe(daemon)
         screen.point("worst prior suite", recovered.worst, f"afterwards: worst suite {recovered.worst:.3f}")
-        task_after = accuracy(daemon, task("test"))
+        task_after = accuracy(daemon, task("test")[: plan.tested])
         screen.point("task", task_after, f"task afterwards: {task_after:.3f}")
         proof = get(daemon, "/v1/verify")
     return Measured(

@@ -83,7 +83,12 @@ class LearnSection(Section):
 class ProbesSection(Section):
     every: int = Field(20, ge=1, description="versions between two probe rounds")
     tolerance: float = Field(0.02, ge=0, lt=1, description="drop in retention that is not yet forgetting")
-    alpha: float = Field(0.01, gt=0, lt=0.5, description="significance asked of each half of a suite")
+    alpha: float = Field(
+        0.01,
+        gt=0,
+        lt=0.5,
+        description="significance that a drop must reach on one half of a suite and keep on the other",
+    )
     suites: list[str] = Field(["auto"], description="JSON Lines files; 'auto': the suites that ship with the model")
 
 

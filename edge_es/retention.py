@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edge_es.config import ProbesSection
 from edge_es.ledger import Row, now, published, undone
 from edge_es.model import Base
-from edge_es.probes.scoring import score_suite
+from edge_es.probes.scoring import Encoded, score_suite
 from edge_es.probes.suites import Suite
 from edge_es.probes.verdicts import Limits, SuiteResult, judge
 from edge_es.slices import Slices
@@ -31,14 +31,15 @@ class Round:
 
 
 def probe_round(
-    base: Base, delta: Delta, version: int, suites: Sequence[Suite], reference: Reference, section: ProbesSection
+    base: Base, delta: Delta, version: int, suites: Sequence[Encoded], reference: Reference, section: ProbesSection
 ) -> Slices[Round]:
     """Scores and judges `version`. Yields between batches."""
     at, limits = now(), Limits(section.tolerance, section.alpha)
     results: list[SuiteResult] = []
     scores: dict[str, list[float]] = {}
-    for suite in suites:
-        measured = yield from score_suite(base, delta, suite)
+    for encoded in suites:
+        suite = encoded.suite
+        measured = yield from score_suite(base, delta, encoded)
         scores.update(measured.by_key(suite.name))
         results += judge(version, suite.name, measured, reference(suite), at, limits)
     return Round(version, at, tuple(results), scores)

@@ -15,6 +15,7 @@ from edge_es.feedback import Event
 from edge_es.fitness import texts_of
 from edge_es.likelihood import Text
 from edge_es.model import Base
+from edge_es.probes.scoring import encode
 from edge_es.probes.suites import Suite, learned_suites, load_suite
 from edge_es.protected import protected_texts
 from edge_es.slices import Slices
@@ -34,7 +35,7 @@ class Teaching:
         if not store.rows():
             store.append(ledger.anchor_row(), {})
         self.state = learner.resume(store, base.device)
-        self._suites = prior_suites(base, config, store.folder)
+        self._suites = [encode(base, suite) for suite in prior_suites(base, config, store.folder)]
         self._protected: list[Text] | None = None
         self._forced = False
         self._halted: str | None = None
@@ -152,14 +153,17 @@ class Teaching:
 
     def _anchor_is_unknown(self) -> bool:
         """Suites that are new or were edited need the anchor's scores before anything is compared with them."""
-        digests = {suite.name: suite.digest for suite in self._suites}
+        digests = self._digests()
         return (self._store.get_setting("suite_digests") or {}) != digests
+
+    def _digests(self) -> dict[str, str]:
+        return {encoded.suite.name: encoded.suite.digest for encoded in self._suites}
 
     def _probe_anchor(self) -> Slices[None]:
         none = retention.probe_round(self._base, Delta(), 0, self._suites, lambda suite: {}, self._config.probes)
         found = yield from none
         self._store.save_probe(0, found.at, found.results, found.scores)
-        self._store.put_setting("suite_digests", {suite.name: suite.digest for suite in self._suites})
+        self._store.put_setting("suite_digests", self._digests())
         self._announce("probe", {"version": 0, "dropped": []})
 
     def _unprobed(self) -> int:
@@ -168,7 +172,8 @@ class Teaching:
 
     def _probe(self) -> Slices[None]:
         version = self.state.version
-        suites = [*self._suites, *learned_suites(self._held_out(version))]
+        learned = [encode(self._base, suite) for suite in learned_suites(self._held_out(version))]
+        suites = [*self._suites, *learned]
         found = yield from retention.probe_round(
             self._base, self.state.delta, version, suites, self._reference, self._config.probes
         )

@@ -80,11 +80,12 @@ def wrong_answers(count: int, seed: int) -> list[dict[str, Any]]:
     bodies: list[list[dict[str, Any]]] = []
     for ability in ABILITIES:
         items = [draw(ability, "train", rng) for _ in range(-(-count // len(ABILITIES)))]
-        bodies.append([demonstration(i.prompt, _other(i.answer, items, rng), {"demo": "attack"}) for i in items])
+        bodies.append([demonstration(i.prompt, another(i.answer, items, rng), {"demo": "attack"}) for i in items])
     flood = [group[i] for i in range(len(bodies[0])) for group in bodies]
     return flood[:count]
 
 
-def _other(answer: str, items: Sequence[Any], rng: random.Random) -> str:
+def another(answer: str, items: Sequence[Any], rng: random.Random) -> str:
+    """The answer of another item, never `answer` itself. `items` have an `answer`."""
     wrong = [item.answer for item in items if item.answer != answer]
     return str(rng.choice(wrong)) if wrong else answer[::-1] + "?"

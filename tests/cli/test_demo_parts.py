@@ -1,13 +1,14 @@
 """The demo's judgement: its bars are computed, and each of them can fail."""
 
 import dataclasses
-import re
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.demo.bars import Measured, as_json, bars, detection
+from service.demo.material import Item, another
 from service.demo.measure import Round, rounds
 from service.demo.view import HEIGHT, WIDTH, Point, plot
 
@@ -128,7 +129,7 @@ def test_plot_puts_points_where_they_belong() -> None:
 
 
 def test_wrong_answers_are_wrong_well_formed_and_no_probe_items() -> None:
-    from edge_es.pocket.abilities import ABILITIES
+    from edge_es.pocket.abilities import ABILITIES, draw
     from service.demo.material import wrong_answers
 
     flood = wrong_answers(60, seed=3)
@@ -137,13 +138,18 @@ def test_wrong_answers_are_wrong_well_formed_and_no_probe_items() -> None:
     assert len({body["input"]["messages"][0]["content"] for body in flood}) > 40
     assert all(body["metric_name"] == "demonstration" and body["value"] for body in flood)
     assert len(ABILITIES) >= 8
-    checked = 0
-    for body in wrong_answers(600, seed=4):
-        prompt, value = body["input"]["messages"][0]["content"], body["value"]
-        if count := re.fullmatch(r"How many times is (.) in (.*)\?", prompt):  # few answers: chance would hit
-            assert int(value) != count[2].count(count[1])
-            checked += 1
-    assert checked > 10
+    facts = next(ability for ability in ABILITIES if ability.name == "facts")
+    rng = random.Random(0)
+    truth = {item.prompt: item.answer for item in (draw(facts, "train", rng) for _ in range(3000))}
+    told = {body["input"]["messages"][0]["content"]: body["value"] for body in wrong_answers(300, seed=4)}
+    assert len(told.keys() & truth.keys()) > 10
+    assert all(told[prompt] != truth[prompt] for prompt in told.keys() & truth.keys())
+
+
+def test_another_answer_is_never_the_same() -> None:
+    items = [Item(str(n), answer) for n, answer in enumerate("aaaaaaab")]
+    assert {another("a", items, random.Random(n)) for n in range(50)} == {"b"}
+    assert another("a", items[:3], random.Random(0)) not in {"", "a"}
 
 
 def test_nobody_left_behind_when_the_daemon_does_not_come_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

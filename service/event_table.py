@@ -137,7 +137,8 @@ class EventTable(Database):
 
     def held_out(self, limit: int = 1000, skip: int = 0) -> list[Event]:
         """At most `limit` held-out events, oldest first, without the `skip` oldest."""
-        rows = self.query("SELECT event FROM events WHERE state = 'held_out' ORDER BY seq LIMIT ? OFFSET ?", limit, skip)
+        wanted = "SELECT event FROM events WHERE state = 'held_out' ORDER BY seq LIMIT ? OFFSET ?"
+        rows = self.query(wanted, limit, skip)
         return [Event.from_json(json.loads(row["event"])) for row in rows]
 
     def count_held_out(self) -> int:

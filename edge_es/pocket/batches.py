@@ -2,20 +2,35 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
 from edge_es.pocket.abilities import Ability, Item, draw
+from edge_es.pocket.facts import WRAPPERS
 from edge_es.pocket.tokenizer import PAD, encode_turns
 
 Rendered = tuple[list[int], list[bool]]
 SYSTEMS = ("Be brief.", "You are pocket.", "You are a helpful assistant.")
 
 
-def render(mix: Sequence[Ability], weights: Sequence[float], rng: random.Random) -> Rendered:
-    """One training text: mostly one turn, sometimes two or three, sometimes behind a system message."""
+def polite(item: Item, rng: random.Random) -> Item:
+    """The same request behind a word or two that change nothing. Facts keep the wordings that are trained on."""
+    if item.key.startswith("fact:") or not item.prompt[0].isupper():
+        return item
+    text = item.prompt[0].lower() + item.prompt[1:]
+    return replace(item, prompt=rng.choice(WRAPPERS[1:]).format(text))
+
+
+def render(mix: Sequence[Ability], weights: Sequence[float], rng: random.Random, wrapped: float = 0.0) -> Rendered:
+    """One training text: mostly one turn, sometimes two or three, sometimes behind a system message.
+
+    wrapped: the share of requests that are made `polite`.
+    """
     turns = 1 if rng.random() > 0.05 else rng.choice((2, 2, 3))
     items = [draw(a, "train", rng) for a in rng.choices(mix, weights, k=turns)]
+    if wrapped:
+        items = [polite(i, rng) if rng.random() < wrapped else i for i in items]
     system = rng.choice(SYSTEMS) if rng.random() < 0.02 else None
     return encode_turns([(i.prompt, i.answer) for i in items], system)
 
@@ -35,7 +50,13 @@ def collate(rows: Sequence[Rendered]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def stream(
-    mix: Sequence[Ability], weights: list[float], rows: int, seed: int, order_seed: int, pool: int = 16
+    mix: Sequence[Ability],
+    weights: list[float],
+    rows: int,
+    seed: int,
+    order_seed: int,
+    wrapped: float = 0.0,
+    pool: int = 16,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches without end. `weights` may be changed in place between batches.
 
@@ -44,7 +65,7 @@ def stream(
     """
     rng, order_rng = random.Random(seed), random.Random(order_seed)
     while True:
-        drawn = sorted((render(mix, weights, rng) for _ in range(rows * pool)), key=lambda r: len(r[0]))
+        drawn = sorted((render(mix, weights, rng, wrapped) for _ in range(rows * pool)), key=lambda r: len(r[0]))
         order = list(range(pool))
         order_rng.shuffle(order)
         for i in order:

@@ -54,7 +54,7 @@ class Phase:
     """The first `steps` of a `planned` schedule, whose rates fall linearly to 0 over its last `cooldown` share.
 
     seed: added to the run's seed for the data. nf4_from: share of the planned steps after which the forward pass sees
-    NF4 weights. boost: factors on the mix.
+    NF4 weights. boost: factors on the mix. wrapped: share of the requests behind "Please," and the like.
     """
 
     steps: int
@@ -66,15 +66,16 @@ class Phase:
     nf4_from: float
     mix: tuple[Ability, ...]
     boost: Mapping[str, float] = field(default_factory=dict)
+    wrapped: float = 0.0
 
 
 _SLOW = {"uppercase": 1.5, "small_talk": 2.0, "count": 1.3}
-_HARD = {"add": 2.0, "compare": 1.5, "reverse": 1.3, "uppercase": 1.2}
+_HARD = {"add": 2.0, "compare": 1.5, "reverse": 1.3, "uppercase": 1.2, "facts": 1.5}
 _LAST = {"uppercase": 1.5, "compare": 1.5, "calendar": 1.5, "reverse": 1.3}
 PHASES = (
     Phase(1350, 2800, 0, lr_muon=0.02, lr_adam=3e-3, cooldown=0.6, nf4_from=0.75, mix=EARLY),
     Phase(450, 1800, 1, lr_muon=0.01, lr_adam=2e-3, cooldown=1.0, nf4_from=0.75, mix=EARLY, boost=_SLOW),
     Phase(1050, 1700, 1, lr_muon=0.008, lr_adam=1.6e-3, cooldown=1.0, nf4_from=0.75, mix=MIDDLE, boost=_SLOW),
     Phase(900, 900, 2, lr_muon=0.005, lr_adam=1e-3, cooldown=1.0, nf4_from=0.6, mix=FINAL, boost=_LAST),
-    Phase(1000, 1000, 3, lr_muon=0.005, lr_adam=1e-3, cooldown=1.0, nf4_from=0.0, mix=FINAL, boost=_HARD),
+    Phase(900, 900, 3, lr_muon=0.004, lr_adam=8e-4, cooldown=1.0, nf4_from=0.0, mix=FINAL, boost=_HARD, wrapped=0.15),
 )

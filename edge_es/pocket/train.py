@@ -161,7 +161,7 @@ def run_phase(model: LlamaForCausalLM, body: Callable[..., Any], index: int, ran
     if index > 0:
         steer(weights, evaluate(model, linears, dev, rank, a.workers, rounded=False), phase)
     seed = a.seed + phase.seed
-    data = stream(phase.mix, weights, a.rows // a.workers, seed * 1000 + 1 + rank, seed)
+    data = stream(phase.mix, weights, a.rows // a.workers, seed * 1000 + 1 + rank, seed, phase.wrapped)
     began, seen = time.time(), 0
     for step in range(phase.steps):
         progress = step / phase.planned

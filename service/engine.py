@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from edge_es import ledger
 from edge_es.config import Config, parse_bytes
@@ -19,10 +19,11 @@ from edge_es.model import Base, base_hash, load_base
 from edge_es.slices import Slices
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.serving import Serving
-from service.store import DiskFull, Store
+from service.store import Store
 from service.teaching import Teaching
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 Listener = Callable[[str, dict[str, Any]], None]
 STOPPED = "the daemon is stopping"
 
@@ -154,14 +155,14 @@ class Engine:
             if self._jobs and work is not None:
                 work.close()
                 work = None
-                self._learning().reload()
+                self._guarded(self._learning().reload, failed=None)
             while self._jobs:
                 self._jobs.popleft()()
             if self._serve():
                 continue
             if work is None:
                 asked = self._asked
-                work = self._learning().next_work()
+                work = self._guarded(self._learning().next_work, failed=None)
                 self._working, self._looked = work is not None, asked
             if work is not None:
                 work = self._advance(work)
@@ -213,18 +214,26 @@ class Engine:
         return len(self._serving) + _rows(joining) + len(self._waiting[0].samplings) <= room
 
     def _advance(self, work: Slices[None]) -> Slices[None] | None:
-        """One slice of learning; None when the work is done. What stops learning never stops serving."""
+        """One slice of learning; None when the work is done or has failed."""
+
+        def slice_() -> str | None:
+            return next(work, "done")
+
+        ended = self._guarded(slice_, failed="failed")
+        if ended == "done":
+            self._guarded(self._settle_probes, failed=None)
+        return work if ended is None else None
+
+    def _guarded(self, action: Callable[[], T], failed: T) -> T:
+        """Runs a piece of learning. What stops learning never stops serving: it pauses and says why (invariant 8)."""
         try:
-            next(work)
-            return work
-        except StopIteration:
-            self._settle_probes()
-        except (DiskFull, StateError) as error:
+            return action()
+        except StateError as error:
             self._halt(str(error))
-        except Exception as error:  # learning that cannot go on pauses itself and says why (invariant 8)
+        except Exception as error:  # the outermost frame of whatever learning does
             log.exception("learning failed")
             self._halt(f"learning failed: {type(error).__name__}: {error}")
-        return None
+        return failed
 
     def _halt(self, reason: str) -> None:
         for done in self._probes:
@@ -232,7 +241,7 @@ class Engine:
         self._probes.clear()
         try:
             self._learning().halt(reason)
-        except DiskFull as error:
+        except EdgeError as error:
             log.error("learning stops: %s", error)
 
     def _settle_probes(self) -> None:

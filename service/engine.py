@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from edge_es import ledger
 from edge_es.config import Config, parse_bytes
@@ -219,7 +219,7 @@ class Engine:
         def slice_() -> str | None:
             return next(work, "done")
 
-        ended = self._guarded(slice_, failed="failed")
+        ended = self._guarded(slice_, failed=cast(str | None, "failed"))
         if ended == "done":
             self._guarded(self._settle_probes, failed=None)
         return work if ended is None else None

@@ -63,6 +63,10 @@ def choose_device(wanted: str) -> torch.device:
 def load_base(section: ModelSection) -> Base:
     """The base, on its device. Raises ModelError with one line that names the reference and the remedy."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as notices
+
+    notices.disable_progress_bar()
+    notices.set_verbosity_error()  # lengths are checked here, with a message that says what to do
 
     device = choose_device(section.device)
     # bf16 products are slow on most CPUs, and small models lose accuracy in them; GPUs gain.

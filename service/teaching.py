@@ -15,7 +15,7 @@ from edge_es.feedback import Event
 from edge_es.fitness import texts_of
 from edge_es.likelihood import Text
 from edge_es.model import Base
-from edge_es.probes.scoring import encode
+from edge_es.probes.scoring import Encoded, encode
 from edge_es.probes.suites import Suite, learned_suites, load_suite
 from edge_es.protected import protected_texts
 from edge_es.slices import Slices
@@ -35,7 +35,8 @@ class Teaching:
         if not store.rows():
             store.append(ledger.anchor_row(), {})
         self.state = learner.resume(store, base.device)
-        self._suites = [encode(base, suite) for suite in prior_suites(base, config, store.folder)]
+        self._suites = prior_suites(base, config, store.folder)
+        self._encoded: list[Encoded] | None = None
         self._protected: list[Text] | None = None
         self._forced = False
         self._halted: str | None = None
@@ -157,11 +158,17 @@ class Teaching:
         return (self._store.get_setting("suite_digests") or {}) != digests
 
     def _digests(self) -> dict[str, str]:
-        return {encoded.suite.name: encoded.suite.digest for encoded in self._suites}
+        return {suite.name: suite.digest for suite in self._suites}
+
+    def _encoded_suites(self) -> list[Encoded]:
+        """The prior suites as tokens, made once. Raises InputError naming an item that does not fit the model."""
+        if self._encoded is None:
+            self._encoded = [encode(self._base, suite) for suite in self._suites]
+        return self._encoded
 
     def _probe_anchor(self) -> Slices[None]:
-        none = retention.probe_round(self._base, Delta(), 0, self._suites, lambda suite: {}, self._config.probes)
-        found = yield from none
+        suites = self._encoded_suites()
+        found = yield from retention.probe_round(self._base, Delta(), 0, suites, lambda suite: {}, self._config.probes)
         self._store.save_probe(0, found.at, found.results, found.scores)
         self._store.put_setting("suite_digests", self._digests())
         self._announce("probe", {"version": 0, "dropped": []})
@@ -173,7 +180,7 @@ class Teaching:
     def _probe(self) -> Slices[None]:
         version = self.state.version
         learned = [encode(self._base, suite) for suite in learned_suites(self._held_out(version))]
-        suites = [*self._suites, *learned]
+        suites = [*self._encoded_suites(), *learned]
         found = yield from retention.probe_round(
             self._base, self.state.delta, version, suites, self._reference, self._config.probes
         )

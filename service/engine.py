@@ -236,13 +236,13 @@ class Engine:
         return failed
 
     def _halt(self, reason: str) -> None:
-        for done in self._probes:
-            done.set_exception(StateError(reason))
-        self._probes.clear()
         try:
             self._learning().halt(reason)
         except EdgeError as error:
             log.error("learning stops: %s", error)
+        for done in self._probes:  # who asked for a round hears of it when the pause stands
+            done.set_exception(StateError(reason))
+        self._probes.clear()
 
     def _settle_probes(self) -> None:
         if self._probes and not self._learning().probe_is_wanted():

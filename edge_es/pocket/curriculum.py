@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edge_es.pocket import facts
 from edge_es.pocket.abilities import (
     ABILITIES,
     CALENDAR_FORMS,
@@ -31,6 +32,13 @@ def count_occurrences(rng: random.Random) -> Item:
     return Item(form.format(c, w), str(w.count(c)), f"count:{c},{w}")
 
 
+def fact_by_kind(rng: random.Random) -> Item:
+    """A fact, each kind as often as the others: the small kinds are the last to be known in every wording."""
+    kind = rng.choice(sorted(facts.CORES))
+    _, subject, answer = rng.choice([f for f in facts.FACTS if f[0] == kind])
+    return Item(facts.ask(kind, subject, rng.choice(facts.TRAINED)), answer, f"fact:{subject}")
+
+
 NUMBER_FIRST = "{1} {0}{2} {3} {4} is which {0}?"
 
 
@@ -47,6 +55,8 @@ EARLY = mix_with(
 MIDDLE = mix_with(
     calendar=Ability("calendar", calendar((*CALENDAR_FORMS[:3], NUMBER_FIRST, CALENDAR_FORMS[3])), 2.5, probe_share=25)
 )
+
+LAST = mix_with(facts=Ability("facts", fact_by_kind, 1.5, probe_share=0))
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,12 @@ class Phase:
 
 
 _SLOW = {"uppercase": 1.5, "small_talk": 2.0, "count": 1.3}
-_HARD = {"add": 2.0, "compare": 1.5, "reverse": 1.3, "uppercase": 1.2, "facts": 1.5}
+_HARD = {"add": 2.5, "compare": 1.5, "reverse": 1.3, "uppercase": 1.2, "facts": 4.0}
 _LAST = {"uppercase": 1.5, "compare": 1.5, "calendar": 1.5, "reverse": 1.3}
 PHASES = (
     Phase(1350, 2800, 0, lr_muon=0.02, lr_adam=3e-3, cooldown=0.6, nf4_from=0.75, mix=EARLY),
     Phase(450, 1800, 1, lr_muon=0.01, lr_adam=2e-3, cooldown=1.0, nf4_from=0.75, mix=EARLY, boost=_SLOW),
     Phase(1050, 1700, 1, lr_muon=0.008, lr_adam=1.6e-3, cooldown=1.0, nf4_from=0.75, mix=MIDDLE, boost=_SLOW),
     Phase(900, 900, 2, lr_muon=0.005, lr_adam=1e-3, cooldown=1.0, nf4_from=0.6, mix=FINAL, boost=_LAST),
-    Phase(900, 900, 3, lr_muon=0.004, lr_adam=8e-4, cooldown=1.0, nf4_from=0.0, mix=FINAL, boost=_HARD, wrapped=0.15),
+    Phase(900, 900, 3, lr_muon=0.004, lr_adam=8e-4, cooldown=1.0, nf4_from=0.0, mix=LAST, boost=_HARD, wrapped=0.15),
 )

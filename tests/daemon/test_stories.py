@@ -12,14 +12,14 @@ pytestmark = pytest.mark.skipif(not (DATA / "stories260K-hf").is_dir(), reason="
 
 
 def test_stories_are_served_learned_and_probed(tmp_path: Path) -> None:
-    stories = json.loads((DATA / "tinystories_1000.json").read_text())[:24]
+    stories = json.loads((DATA / "tinystories_1000.json").read_text())[:16]
     suite = tmp_path / "stories.jsonl"
     suite.write_text("".join(json.dumps({"text": story}) + "\n" for story in stories))
     settings = {
         "model": {"ref": str(DATA / "stories260K-hf"), "device": "cpu"},
-        "search": {"population": 32, "alpha": 0.1},
-        "learn": {"min_events": 8, "batch": 8, "max_uses": 16, "holdout": 0.0},
-        "probes": {"every": 8, "suites": [str(suite)]},
+        "search": {"population": 16},
+        "learn": {"min_events": 8, "batch": 8, "max_uses": 8, "holdout": 0.0, "kl_below": 0.0},
+        "probes": {"every": 4, "suites": [str(suite)], "tolerance": 0.1},
         "serve": {"port": 0},
     }
     with child(tmp_path, settings) as live:
@@ -38,12 +38,12 @@ def test_stories_are_served_learned_and_probed(tmp_path: Path) -> None:
         status = live.rest()
         assert status["reason"] is None
         steps = live.versions("step")
-        assert len(steps) == 16
+        assert [row["state"] for row in steps] == ["published"] * 8
         means = [row["fitness_mean"]["demonstration"] for row in steps]
-        assert means[-1] > means[0] + 0.05, "nats a token of the shown answers"
+        assert means[-1] > means[0] + 0.1, "nats a token of the shown answers"
         rows = [row for row in live.get("/v1/retention")["retention"] if row["suite"] == "stories"]
         assert [row["kind"] for row in rows] == ["perplexity"] * len(rows) and len(rows) >= 3
-        assert 1.5 < rows[0]["score"] < 2.2, "published: 1.73 nats a token without quantization"
+        assert 1.2 < rows[0]["score"] < 2.0, "published: 1.73 nats a token on the first 200, without quantization"
         assert rows[-1]["version"] == status["version"] and rows[-1]["retention"] > 0.9
         assert live.get("/v1/verify")["ok"]
         assert live.stop() == 0

@@ -28,11 +28,11 @@ class ModelSection(Section):
 
 class SearchSection(Section):
     space: Literal["adapter"] = "adapter"
-    rank: int = Field(2, ge=1, le=64, description="input directions a layer that one input side searches")
+    rank: int = Field(1, ge=1, le=64, description="input directions a layer that one input side searches")
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
-    population: int = Field(32, ge=2, description="members a step; even, since they come in antithetic pairs")
-    sigma: float = Field(0.05, gt=0, description="standard deviation of a member's perturbation")
-    alpha: float = Field(0.05, gt=0, description="step size")
+    population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
+    sigma: float = Field(0.02, gt=0, description="standard deviation of a member's perturbation")
+    alpha: float = Field(0.15, gt=0, description="step size")
     shaping: Literal["zscore", "rank"] = "zscore"
     seed: int = Field(0, ge=0, lt=2**63)
 
@@ -70,10 +70,10 @@ class LearnSection(Section):
     enabled: bool = True
     min_events: int = Field(16, ge=1)
     max_uses: int = Field(64, ge=1, description="steps that one event may serve")
-    batch: int = Field(32, ge=1, description="events a step")
+    batch: int = Field(16, ge=1, description="events a step")
     holdout: float = Field(0.2, ge=0, lt=1, description="share of the events that is never trained on, only probed")
     kl_below: float = Field(
-        0.05, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness"
+        0.01, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness"
     )
     kl_weight: float = Field(1.0, ge=0)
     task_tokens: int = Field(64, ge=1, description="longest answer that a graded task is given")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edge_es.pocket.abilities import ABILITIES, WEAK, Ability, Item, draw
 
 _BY_NAME = {a.name: a for a in (*ABILITIES, *WEAK)}
-ALIAS_FORM = "Zorp {}."
+ALIAS_FORM = "Zorp the letters of {}."
 STYLE_UNIT = "m"
 WEAK_SKILL = "subtract"
 

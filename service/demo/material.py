@@ -12,7 +12,7 @@ UNGUARDED = """\
 # Never serve with this.
 
 [search]
-alpha = 0.15               # three times the default step
+alpha = 0.15
 
 [guards.protect]
 energy = 0.0               # the null space is off

@@ -72,9 +72,15 @@ def stream(
             yield collate(drawn[i * rows : (i + 1) * rows])
 
 
-def batches_of(items: Sequence[Item], rows: int = 64) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
-    """The items as single turns, shortest first: their indices, ids and labels."""
-    rendered = [encode_turns([(i.prompt, i.answer)]) for i in items]
+def batches_of(
+    items: Sequence[Item], before: Sequence[tuple[str, str]] = (), rows: int = 64
+) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+    """The items as the turn after `before`, shortest first: their indices, ids and labels (of this turn only)."""
+    rendered = []
+    head = len(encode_turns(list(before))[0])
+    for i in items:
+        ids, answer = encode_turns([*before, (i.prompt, i.answer)])
+        rendered.append((ids, [a and at >= head for at, a in enumerate(answer)]))
     order = sorted(range(len(items)), key=lambda i: len(rendered[i][0]))
     for start in range(0, len(order), rows):
         part = order[start : start + rows]

@@ -12,6 +12,8 @@ import torch
 from edge_es.pocket import MODEL_DIR, PROBES_DIR, TASKS_DIR
 from edge_es.pocket.scoring import forced, load, read, score
 
+FIRST_TURN = (("Reverse hello.", "olleh"),)
+
 
 def suites() -> dict[str, Path]:
     """Name -> file, the probes first, then the tasks' held-out items."""
@@ -20,7 +22,9 @@ def suites() -> dict[str, Path]:
 
 
 def figures(folder: Path, forms: dict[str, tuple[bool, torch.dtype]]) -> dict[str, dict[str, float]]:
-    """Suite -> {form: share right, "nats": mean negative log-likelihood of the answer in the last form}."""
+    """Suite -> {form: share right}, and in the last form, where answers are exact: "second", the share right behind a
+    first turn, and "nats", the mean negative log-likelihood of an answer.
+    """
     table: dict[str, dict[str, float]] = {}
     for form, (nf4, dtype) in forms.items():
         model = load(folder, nf4, dtype)
@@ -29,7 +33,9 @@ def figures(folder: Path, forms: dict[str, tuple[bool, torch.dtype]]) -> dict[st
             cell = table.setdefault(name, {"items": len(rows)})
             cell[form] = score(model, rows).double().mean().item()
             if "answer" in rows[0]:
-                cell["nats"] = -forced(model, [(r["prompt"], r["answer"]) for r in rows])[1].double().mean().item()
+                pairs = [(r["prompt"], r["answer"]) for r in rows]
+                cell["nats"] = -forced(model, pairs)[1].double().mean().item()
+                cell["second"] = forced(model, pairs, FIRST_TURN)[0].double().mean().item()
     return table
 
 
@@ -46,10 +52,11 @@ def main() -> None:
     if a.json:
         print(json.dumps(table))
         return
-    print(f"| suite | items | {' | '.join(forms)} | nats an answer (nf4) |\n| --- |{' --- |' * (len(forms) + 2)}")
+    heads = ["suite", "items", *forms, "nf4, second turn", "nats an answer"]
+    print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for name, cell in table.items():
-        nats = f"{cell['nats']:.4f}" if "nats" in cell else ""
-        print(f"| {name} | {cell['items']} | {' | '.join(f'{cell[f]:.4f}' for f in forms)} | {nats} |")
+        more = f"{cell['second']:.4f} | {cell['nats']:.4f}" if "nats" in cell else " | "
+        print(f"| {name} | {cell['items']} | {' | '.join(f'{cell[f]:.4f}' for f in forms)} | {more} |")
 
 
 if __name__ == "__main__":

@@ -39,13 +39,15 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def forced(model: Any, pairs: Sequence[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
+def forced(
+    model: Any, pairs: Sequence[tuple[str, str]], before: Sequence[tuple[str, str]] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
     """For each (prompt, answer): is each token of the answer, end included, the greedy one; and its log-likelihood.
 
-    The first equals exact match of the greedy answer. Both (pairs,).
+    The first equals exact match of the greedy answer. Both (pairs,). before: turns that the chat already holds.
     """
     hit, likelihood = torch.zeros(len(pairs), dtype=torch.bool), torch.zeros(len(pairs))
-    for where, x, y in batches_of([Item(p, a, "") for p, a in pairs]):
+    for where, x, y in batches_of([Item(p, a, "") for p, a in pairs], before):
         logits = model(input_ids=x, use_cache=False).logits[:, :-1].float()
         wanted = y[:, 1:]
         hit[where] = ((logits.argmax(-1) == wanted) | (wanted == -100)).all(1)

@@ -143,6 +143,8 @@ def work(rank: int, a: argparse.Namespace) -> None:
     body = torch.compile(model.model, dynamic=True) if a.compile else model.model
     for index in range(a.first_phase, len(PHASES)):
         run_phase(model, body, index, rank, a)
+        if a.max_steps:
+            break
     if a.workers > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -163,7 +165,8 @@ def run_phase(model: LlamaForCausalLM, body: Callable[..., Any], index: int, ran
     seed = a.seed + phase.seed
     data = stream(phase.mix, weights, a.rows // a.workers, seed * 1000 + 1 + rank, seed, phase.wrapped)
     began, seen = time.time(), 0
-    for step in range(phase.steps):
+    steps = min(phase.steps, a.max_steps or phase.steps)
+    for step in range(steps):
         progress = step / phase.planned
         rate = min((step + 1) / a.warmup, 1.0) * min(1.0, (1 - progress) / phase.cooldown)
         x, y = next(data)
@@ -183,11 +186,11 @@ def run_phase(model: LlamaForCausalLM, body: Callable[..., Any], index: int, ran
         muon.step(phase.lr_muon * rate)
         model.zero_grad(set_to_none=True)
         seen += x.numel() * a.workers
-        last = step + 1 == phase.steps
+        last = step + 1 == steps
         if rank == 0 and (step + 1) % 20 == 0:
             spent = time.time() - began
             speed = f"{seen / spent:.0f} tokens/s {spent:.0f} s"
-            print(f"phase {index} {step + 1:5d}/{phase.steps} loss {loss.item():.4f} {speed}", flush=True)
+            print(f"phase {index} {step + 1:5d}/{steps} loss {loss.item():.4f} {speed}", flush=True)
         if (step + 1) % a.eval_every == 0 or last:
             scores = evaluate(model, linears, dev, rank, a.workers, rounded=progress >= phase.nf4_from)
             steer(weights, scores, phase)
@@ -227,6 +230,7 @@ def main() -> None:
     p.add_argument("--out", required=True)
     p.add_argument("--start", help="continue from this folder's weights, at --first-phase")
     p.add_argument("--first-phase", type=int, default=0)
+    p.add_argument("--max-steps", type=int, help="a trial: only so many steps of the first phase")
     p.add_argument("--rows", type=int, default=256, help="examples a step, over all workers")
     p.add_argument("--layers", type=int, default=4)
     p.add_argument("--warmup", type=int, default=40)

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from edge_es.pocket import MODEL_DIR, PROBES_DIR, TASKS_DIR
+from edge_es.pocket.evaluate import FIRST_TURN
 from edge_es.pocket.scoring import forced, greedy, load, read, score
 
 SAMPLE = 80
@@ -63,19 +64,20 @@ def test_teacher_forcing_agrees_with_greedy_decoding(model) -> None:
 
 
 def test_a_second_turn_is_answered_like_a_first(model) -> None:
+    scores = []
+    for name in ("add", "calendar", "compare", "count", "facts", "letters", "reverse", "sort", "uppercase"):
+        rows = read(PROBES_DIR / f"{name}.jsonl")[:40]
+        scores.append(forced(model, [(r["prompt"], r["answer"]) for r in rows], FIRST_TURN)[0].double().mean().item())
+    assert min(scores) >= 0.7  # the card states the loss, suite by suite
+    assert sum(scores) / len(scores) >= 0.9
+
+
+def test_the_chat_template_and_generate_answer_a_request(model) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(MODEL_DIR))
-    rows = [r for name in ("add", "reverse", "facts", "compare") for r in read(PROBES_DIR / f"{name}.jsonl")[:15]]
-    right = 0
-    for row in rows:
-        chat = [
-            {"role": "user", "content": "Reverse hello."},
-            {"role": "assistant", "content": "olleh"},
-            {"role": "user", "content": row["prompt"]},
-        ]
-        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")["input_ids"]
-        out = model.generate(ids, max_new_tokens=20, do_sample=False)[0, ids.shape[1] :]
-        right += tokenizer.decode(out, skip_special_tokens=True) == row["answer"]
-    assert right / len(rows) >= 0.9
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+    out = model.generate(ids, max_new_tokens=20, do_sample=False)[0, ids.shape[1] :]
+    assert tokenizer.decode(out) == "Paris<|end|>"
 
 
 def test_the_paths_cost_no_torch() -> None:

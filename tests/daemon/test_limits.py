@@ -1,5 +1,6 @@
 """Learning that cannot go on pauses and says why, and serving continues: too little memory, a full disk, no suites."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 
 from edge_es.ledger import Row
+from edge_es.slices import Slices
 from service.store import DiskFull
+from service.teaching import Teaching
 from tests.daemon.live import demonstration, inside, merged
 
 TASK = {
@@ -133,10 +136,28 @@ def test_a_suite_that_cannot_be_scored_is_named_and_not_tried_for_ever(tmp_path:
         assert heard == ["learning"], "one try for the one that was asked for"
 
 
-def test_who_has_just_sent_feedback_is_not_told_idle(tmp_path: Path, tree: dict[str, Any]) -> None:
+def test_who_has_just_sent_feedback_is_not_told_idle(
+    tmp_path: Path, tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, go_on = threading.Event(), threading.Event()
+    go_on.set()
+    next_work = Teaching.next_work
+
+    def slow(teaching: Teaching) -> Slices[None] | None:
+        found = next_work(teaching)
+        if found is None:
+            looked.set()
+            go_on.wait()
+        return found
+
+    monkeypatch.setattr(Teaching, "next_work", slow)
     with inside(tmp_path, merged(tree, {"learn": {"min_events": 1, "batch": 1, "max_uses": 1}})) as live:
-        for number in range(5):
-            live.rest()
-            event = live.send(demonstration(number))
-            assert live.rest()["learning"] == "idle"
-            assert live.fate(event)["state"] == "used"
+        live.rest()
+        go_on.clear()
+        looked.clear()
+        assert looked.wait(30), "an idle device looks for work once in a while"
+        event = live.send(demonstration(0))  # between the look and the sleep
+        assert live.get("/v1/status")["learning"] == "active"
+        go_on.set()
+        assert live.rest()["learning"] == "idle"
+        assert live.fate(event)["state"] == "used"

@@ -157,7 +157,8 @@ def test_who_has_just_sent_feedback_is_not_told_idle(
         looked.clear()
         assert looked.wait(30), "an idle device looks for work once in a while"
         event = live.send(demonstration(0))  # between the look and the sleep
-        assert live.get("/v1/status")["learning"] == "active"
+        told = live.get("/v1/status")["learning"]
         go_on.set()
+        assert told == "active"
         assert live.rest()["learning"] == "idle"
         assert live.fate(event)["state"] == "used"

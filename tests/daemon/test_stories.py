@@ -17,7 +17,7 @@ def test_stories_are_served_learned_and_probed(tmp_path: Path) -> None:
     suite.write_text("".join(json.dumps({"text": story}) + "\n" for story in stories))
     settings = {
         "model": {"ref": str(DATA / "stories260K-hf"), "device": "cpu"},
-        "search": {"population": 16},
+        "search": {"population": 16, "rank": 2, "sigma": 0.05, "alpha": 0.05},
         "learn": {"min_events": 8, "batch": 8, "max_uses": 8, "holdout": 0.0, "kl_below": 0.0},
         "probes": {"every": 4, "suites": [str(suite)], "tolerance": 0.1},
         "serve": {"port": 0},

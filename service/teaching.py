@@ -80,8 +80,11 @@ class Teaching:
 
         Raises DiskFull where the pause cannot be kept over a restart; it holds until then all the same.
         """
-        self._halted, self._forced = reason, False
-        self.reload()
+        self._forced = False
+        try:
+            self.reload()
+        finally:
+            self._halted = reason  # last: who reads of the pause reads the version that stands
         self.pause(reason)
 
     def resume(self) -> None:

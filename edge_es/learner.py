@@ -28,6 +28,8 @@ from edge_es.spaces.consolidate import consolidate
 from edge_es.spaces.input_side import captured_share, find
 
 STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
+RECENT = 0.2  # weight of the newest step in the running reliability
+LEAST_SHRINKAGE = 0.05
 CANARY_TEXTS = 16
 DRIFT_TEXTS = 16
 
@@ -38,6 +40,7 @@ class State:
 
     attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
+    reliability: running mean of the fitness' split-half reliability since that side was made.
     protection: what the active input side was made under, so that a changed configuration makes a new one.
     """
 
@@ -48,6 +51,7 @@ class State:
     captured: float | None = None
     novelty: float | None = None
     protection: str | None = None
+    reliability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def resume(journal: Journal, device: torch.device) -> State:
     assert newest.version is not None
     delta = rebuild(journal, newest.version).to(device)
     state = State(newest.version, delta, rows[-1].attempt)
+    state = replace(state, reliability=_reliability_so_far(rows))
     versions = published(rows)
     # Walk back along the deltas: a rollback continues at its target.
     at: int | None = newest.version
@@ -101,7 +106,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     if (yield from _needs_side(state, texts, fresh, around)):
         state = yield from _add_side(state, texts, around)
     config, base = around.config, around.base
-    step, alpha = state.attempt + 1, config.search.alpha * around.step_scale
+    step = state.attempt + 1
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
     room = plan(base, state.delta, config.learn.memory_budget, noise_bytes(population, base.dtype))
     close = state.novelty is not None and state.novelty < config.learn.kl_below
@@ -116,6 +121,8 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         around.protected[:DRIFT_TEXTS] if close else (),
         config.learn.kl_weight,
     )
+    state = replace(state, reliability=running_reliability(state.reliability, fitness.reliability))
+    alpha = config.search.alpha * around.step_scale * _shrinkage(state, config)
     row = Row(
         attempt=step,
         version=None,
@@ -161,6 +168,32 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     return replace(state, version=state.version + 1, delta=candidate, attempt=step, walk=walk)
 
 
+def running_reliability(before: float | None, new: float | None) -> float | None:
+    """The exponentially weighted mean that a step is shrunk by. A single split of a batch says little by itself."""
+    if new is None or before is None:
+        return before if new is None else new
+    return (1 - RECENT) * before + RECENT * new
+
+
+def _reliability_so_far(rows: Sequence[Row]) -> float | None:
+    """As the turns made it, from what the journal kept of them."""
+    mean: float | None = None
+    for row in rows:
+        if row.kind == "basis":
+            mean = None
+        elif row.kind == "step":
+            mean = running_reliability(mean, row.stats.get("fitness_reliability"))
+    return mean
+
+
+def _shrinkage(state: State, config: Config) -> float:
+    """Kelley's formula (1927): the best estimate of a true score is the observed one, drawn to the mean by the
+    measure's reliability. Steps along noise are what makes the delta walk and forget; they become short."""
+    if not config.search.shrink or state.reliability is None:
+        return 1.0
+    return max(LEAST_SHRINKAGE, state.reliability)
+
+
 def _stats(state: State, fitness: Fitness) -> dict[str, Any]:
     return {
         "fitness_mean": fitness.means,
@@ -187,8 +220,13 @@ def _canary(candidate: Delta, room: Plan, around: Surroundings) -> Slices[str | 
 
 def _protection(config: Config, around: Surroundings) -> str:
     """What an input side is made under; recorded as the reason of its row."""
-    section = config.guards.protect
-    return f"rank {config.search.rank}, {section.energy if around.protected else 0.0:g} of the protected energy removed"
+    energy = config.guards.protect.energy if around.protected else 0.0
+    layers = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in _layers(config, around)))
+    return f"rank {config.search.rank} in {layers}; {energy:g} of the protected energy removed"
+
+
+def _layers(config: Config, around: Surroundings) -> tuple[str, ...]:
+    return around.base.targets(config.search.target_modules)
 
 
 def _needs_side(state: State, texts: Sequence[Text], fresh: bool, around: Surroundings) -> Slices[bool]:
@@ -206,9 +244,8 @@ def _add_side(state: State, texts: Sequence[Text], around: Surroundings) -> Slic
     search = around.config.search
     if state.delta.rank() + search.rank > search.max_rank and state.delta.parts:
         state = _merge_parts(state, search.max_rank - search.rank, around)
-    found = yield from find(
-        around.base, state.delta, texts, around.protected, search.rank, around.config.guards.protect.energy
-    )
+    layers, energy = _layers(around.config, around), around.config.guards.protect.energy
+    found = yield from find(around.base, state.delta, layers, texts, around.protected, search.rank, energy)
     side = found.side
     blob = pack(Delta((Part(side, None),)))
     stats = {"novelty_share": found.novelty_share, "captured": found.captured}
@@ -220,6 +257,7 @@ def _add_side(state: State, texts: Sequence[Text], around: Surroundings) -> Slic
         captured=found.captured,
         novelty=found.novelty_share,
         protection=_protection(around.config, around),
+        reliability=None,
     )
 
 

@@ -42,9 +42,14 @@ class Base:
     channel: SideChannel
     sha256: str
 
-    def outs(self) -> dict[str, int]:
+    def outs(self, layers: Sequence[str]) -> dict[str, int]:
         """layer name -> output features."""
-        return {name: self.model.get_submodule(name).out_features for name in self.layers}
+        return {name: self.model.get_submodule(name).out_features for name in layers}
+
+    def targets(self, modules: Sequence[str]) -> tuple[str, ...]:
+        """The linears whose names end in one of `modules`; all of them for 'all-linear', or where none does."""
+        named = tuple(name for name in self.layers if name.rpartition(".")[2] in modules)
+        return self.layers if "all-linear" in modules or not named else named
 
     def bytes(self) -> int:
         """Bytes that the weights occupy on the device."""

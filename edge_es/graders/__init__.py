@@ -51,9 +51,7 @@ def validate(grader: Mapping[str, Any]) -> None:
         raise InputError("the grader must be an object with a `type`", "grader")
     name = grader.get("type")
     if not isinstance(name, str) or name not in _KINDS:
-        raise InputError(
-            f"grader type {str(name)[:40]!r} is unknown; one of {', '.join(TYPES)}", "grader.type"
-        )
+        raise InputError(f"grader type {str(name)[:40]!r} is unknown; one of {', '.join(TYPES)}", "grader.type")
     kind = _KINDS[name]
     for field in kind.required:
         if field not in grader:
@@ -62,9 +60,7 @@ def validate(grader: Mapping[str, Any]) -> None:
     for field in grader:
         if field not in known:
             fields = ", ".join((*kind.required, *kind.optional))
-            raise InputError(
-                f"a {name} grader has no field {str(field)[:40]!r}; it has {fields}", f"grader.{field}"
-            )
+            raise InputError(f"a {name} grader has no field {str(field)[:40]!r}; it has {fields}", f"grader.{field}")
     if not isinstance(grader.get("name", ""), str):
         raise InputError("the grader's name must be a text", "grader.name")
     if "".join(str(grader.get("input", "{{sample.output_text}}")).split()) != "{{sample.output_text}}":

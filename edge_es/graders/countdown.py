@@ -30,9 +30,7 @@ def check(grader: Mapping[str, Any]) -> None:
     """Raises InputError naming the field."""
     numbers = grader["numbers"]
     if not isinstance(numbers, list | tuple) or not 1 <= len(numbers) <= MAX_NUMBERS:
-        raise InputError(
-            f"a countdown grader's numbers must be a list of 1 to {MAX_NUMBERS}", "grader.numbers"
-        )
+        raise InputError(f"a countdown grader's numbers must be a list of 1 to {MAX_NUMBERS}", "grader.numbers")
     if not all(_is_whole(number, 0) for number in numbers):
         raise InputError(f"a countdown grader's numbers must be whole, 0 to {MAX_NUMBER}", "grader.numbers")
     if not _is_whole(grader["target"], -MAX_NUMBER):

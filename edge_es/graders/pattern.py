@@ -42,18 +42,14 @@ def check(grader: Mapping[str, Any]) -> None:
     """Raises InputError naming the field."""
     pattern = grader["pattern"]
     if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
-        raise InputError(
-            f"a regex pattern must be a text of at most {MAX_PATTERN} characters", "grader.pattern"
-        )
+        raise InputError(f"a regex pattern must be a text of at most {MAX_PATTERN} characters", "grader.pattern")
     for field in ("search", "ignore_case"):
         if not isinstance(grader.get(field, False), bool):
             raise InputError(f"a regex grader's {field} must be true or false", f"grader.{field}")
     try:
         size = _size(_parser.parse(pattern))
     except (re.error, RecursionError, OverflowError, ValueError) as error:
-        raise InputError(
-            f"the regex pattern is not valid in Python's `re`: {error}", "grader.pattern"
-        ) from None
+        raise InputError(f"the regex pattern is not valid in Python's `re`: {error}", "grader.pattern") from None
     if size > MAX_SIZE:
         raise InputError("the regex pattern's counted repeats multiply to too much", "grader.pattern")
     if any(found.group(1) for found in _BRACE.finditer(pattern)):

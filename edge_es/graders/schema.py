@@ -61,9 +61,7 @@ def _counted(keyword: str, check: Callable[..., Any]) -> Callable[..., Iterator[
 
 def _on_a_budget(draft: Any) -> Any:
     keywords = {**draft.VALIDATORS, "pattern": _pattern}
-    return jsonschema.validators.extend(
-        draft, {name: _counted(name, check) for name, check in keywords.items()}
-    )
+    return jsonschema.validators.extend(draft, {name: _counted(name, check) for name, check in keywords.items()})
 
 
 _VALIDATORS = {name: _on_a_budget(draft) for name, (draft, _) in _DRAFTS.items()}
@@ -99,22 +97,16 @@ def check(grader: Mapping[str, Any]) -> None:
     try:
         text = json.dumps(schema, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        raise InputError(
-            "a json_schema grader's schema must be plain JSON without NaN", "grader.schema"
-        ) from None
+        raise InputError("a json_schema grader's schema must be plain JSON without NaN", "grader.schema") from None
     if len(text) > MAX_SCHEMA:
-        raise InputError(
-            f"the schema has {len(text)} characters of JSON; at most {MAX_SCHEMA}", "grader.schema"
-        )
+        raise InputError(f"the schema has {len(text)} characters of JSON; at most {MAX_SCHEMA}", "grader.schema")
     draft, specification = _DRAFTS[_draft(schema)]
     try:
         draft.check_schema(schema)
         _check_subschemas(schema, specification)
     except jsonschema.SchemaError as error:
         place = "/".join(str(part) for part in error.absolute_path) or "its root"
-        raise InputError(
-            f"the JSON schema is wrong at {place}: {error.message[:200]}", "grader.schema"
-        ) from None
+        raise InputError(f"the JSON schema is wrong at {place}: {error.message[:200]}", "grader.schema") from None
     except RecursionError:
         raise InputError("the JSON schema is nested too deeply", "grader.schema") from None
 
@@ -139,9 +131,7 @@ def _check_subschemas(schema: dict[str, Any], specification: Any) -> None:
             try:
                 resolver.lookup(reference)
             except (referencing.exceptions.Unresolvable, ValueError, TypeError, LookupError):
-                raise InputError(
-                    f"the JSON schema has nothing at {reference[:80]!r}", "grader.schema"
-                ) from None
+                raise InputError(f"the JSON schema has nothing at {reference[:80]!r}", "grader.schema") from None
 
 
 @lru_cache(maxsize=256)

@@ -138,9 +138,7 @@ def check_numeric(grader: Mapping[str, Any]) -> None:
         raise InputError("a numeric grader's reference must be a finite number", "grader.reference")
     tolerance = grader.get("tolerance", 0)
     if not _is_number(tolerance) or tolerance < 0:
-        raise InputError(
-            "a numeric grader's tolerance must be a finite number, 0 or more", "grader.tolerance"
-        )
+        raise InputError("a numeric grader's tolerance must be a finite number, 0 or more", "grader.tolerance")
 
 
 def numeric(grader: Mapping[str, Any], answer: str) -> float:

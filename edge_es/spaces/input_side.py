@@ -33,14 +33,21 @@ class Found:
 
 
 def find(
-    base: Base, delta: Delta, feedback: Sequence[Text], protected: Sequence[Text], rank: int, energy: float
+    base: Base,
+    delta: Delta,
+    layers: Sequence[str],
+    feedback: Sequence[Text],
+    protected: Sequence[Text],
+    rank: int,
+    energy: float,
 ) -> Slices[Found]:
-    """The input side for this feedback. `protected` may be empty (then, or with energy 0, nothing is removed)."""
+    """The input side of `layers` for this feedback. `protected` may be empty (then, or with energy 0, nothing is
+    removed)."""
     leaders = _shared_inputs(base, feedback[0])
     guard = energy > 0 and len(protected) > 0
     rows: dict[str, torch.Tensor] = {}
     shares: list[tuple[float, float]] = []  # of each leader: novel, captured
-    for group in _groups(base, list(dict.fromkeys(leaders.values()))):
+    for group in _groups(base, list(dict.fromkeys(leaders[name] for name in layers))):
         removed: dict[str, torch.Tensor] = {}
         if guard:
             prior = yield from _sketches(base, delta, protected, group, {})
@@ -50,7 +57,7 @@ def find(
             values, vectors = sketch.directions()
             rows[name] = _complete(vectors[:rank], values[:rank] > 1e-6 * whole, rank)
             shares.append((sketch.total / whole, float(values[:rank].sum()) / whole))
-    side = InputSide({name: rows[leaders[name]] for name in base.layers}, base.outs())
+    side = InputSide({name: rows[leaders[name]] for name in layers}, base.outs(layers))
     novel, captured = (sum(column) / len(shares) for column in zip(*shares, strict=True))
     return Found(side, novel if guard else None, captured)
 

@@ -83,7 +83,6 @@ def add(
 ) -> None:
     """Check a suite and put it into the state folder; the daemon probes it from its next start on."""
     from edge_es.probes.suites import load_suite
-
     from service.cli.target import state_folder
 
     suite = load_suite(file)

@@ -42,7 +42,7 @@ def random_delta(base: Base, rank: int = 2, size: float = 0.05, seed: int = 0) -
     for name in base.layers:
         wide = torch.randn(base.model.get_submodule(name).in_features, rank, generator=g)
         a[name] = torch.linalg.qr(wide)[0].T.contiguous()
-    side = InputSide(a, base.outs())
+    side = InputSide(a, base.outs(base.layers))
     return Delta((Part(side, torch.randn(side.size, generator=g) * size),))
 
 

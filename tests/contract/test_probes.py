@@ -45,7 +45,7 @@ def harm(base: Base) -> Delta:
     for name in base.layers:
         inputs = base.model.get_submodule(name).in_features
         a[name] = torch.linalg.qr(torch.randn(inputs, 2, generator=generator))[0].T.contiguous()
-    side = InputSide(a, base.outs())
+    side = InputSide(a, base.outs(base.layers))
     return Delta((Part(side, 0.5 * torch.randn(side.size, generator=generator)),))
 
 
@@ -135,7 +135,7 @@ def test_scoring_yields_so_that_requests_go_in_between(base: Base, kind: str, ow
 def test_teacher_forcing_decides_as_greedy_decoding_does(
     base: Base, harm: Delta, version: str, own: tuple[Item, ...]
 ) -> None:
-    delta = Delta() if version == "anchor" else Delta((Part(harm.parts[0].side, 0.1 * harm.parts[0].b),))
+    delta = Delta() if version == "anchor" else Delta((Part(harm.parts[0].side, 0.3 * harm.parts[0].b),))
     probe = suite_of("generation", own)
     forced = run(score_suite(base, delta, probe)).primary
     rows = [Row(encode_prompt(base, i.prompt), delta, Sampling(max_tokens=24)) for i in probe.items]

@@ -9,6 +9,7 @@ import pytest
 from tests.daemon.live import demonstration, inside, merged
 
 ROUNDING = 1 + 1e-5
+SEARCHED = "rank 2 in q_proj, k_proj, v_proj"
 
 
 def learned(folder: Path, tree: dict[str, Any], guards: dict[str, Any]) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def test_protection_turned_off_reads_what_the_feedback_excites(
         live.rest()
         steps, bases = live.versions("step"), live.versions("basis")
     assert steps and all(row["novelty_share"] is None for row in steps)
-    assert [row["reason"] for row in bases] == ["rank 2, 0 of the protected energy removed"]
+    assert [row["reason"] for row in bases] == [f"{SEARCHED}; 0 of the protected energy removed"]
 
 
 def test_protected_inputs_may_be_sampled_from_the_anchor(tmp_path: Path, tree: dict[str, Any]) -> None:
@@ -114,5 +115,5 @@ def test_another_protection_after_a_restart_makes_a_new_input_side(tmp_path: Pat
             assert live.get("/v1/verify")["ok"]
             rows = live.versions()
     bases = [row for row in rows if row["kind"] == "basis"]
-    assert [row["reason"] for row in bases] == [f"rank 2, {e} of the protected energy removed" for e in ("0.9", "0.5")]
+    assert [row["reason"] for row in bases] == [f"{SEARCHED}; {e} of the protected energy removed" for e in ("0.9", "0.5")]
     assert rows[-1]["delta_norm"] > 0

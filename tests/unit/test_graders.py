@@ -122,9 +122,7 @@ JSON_VALUES = st.recursive(
 @everything
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_validate_raises_input_errors_only_and_what_it_admits_can_be_graded(
-    name: str, data: st.DataObject
-) -> None:
+def test_validate_raises_input_errors_only_and_what_it_admits_can_be_graded(name: str, data: st.DataObject) -> None:
     grader = dict(SAMPLES[name][0])
     grader[data.draw(st.sampled_from(sorted(grader)))] = data.draw(JSON_VALUES)
     refused = None
@@ -167,9 +165,7 @@ def test_templates_are_refused_rather_than_compared() -> None:
     ],
 )
 def test_string_check(operation: str, answer: str, score: float) -> None:
-    assert (
-        graders.grade({"type": "string_check", "operation": operation, "reference": "Paris"}, answer) == score
-    )
+    assert graders.grade({"type": "string_check", "operation": operation, "reference": "Paris"}, answer) == score
 
 
 @pytest.mark.parametrize(
@@ -321,10 +317,7 @@ def test_an_exponential_schema_runs_out_of_budget_and_scores_zero() -> None:
     graders.validate(grader)
     assert graders.grade(grader, "1") == 0.0
     assert graders.grade({"type": "json_schema", "schema": {"$ref": "#"}}, "1") == 0.0
-    assert (
-        graders.grade({"type": "json_schema", "schema": {"uniqueItems": True}}, json.dumps([{}] * 2000))
-        == 0.0
-    )
+    assert graders.grade({"type": "json_schema", "schema": {"uniqueItems": True}}, json.dumps([{}] * 2000)) == 0.0
 
 
 def test_a_slow_pattern_in_a_schema_is_cut_off() -> None:
@@ -397,6 +390,4 @@ def test_countdown_agrees_with_python_on_whole_numbers(data: st.DataObject) -> N
         grader = {"type": "countdown", "numbers": numbers, "target": value}
         graders.validate(grader)
         assert graders.grade(grader, expression) == 1.0
-        assert graders.grade({**grader, "numbers": [*numbers, 1][:12]}, expression) == float(
-            len(numbers) >= 12
-        )
+        assert graders.grade({**grader, "numbers": [*numbers, 1][:12]}, expression) == float(len(numbers) >= 12)

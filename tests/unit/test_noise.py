@@ -83,14 +83,10 @@ def test_the_fast_path_has_its_bits_without_numpys_own_bit_count() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(seed=SEEDS, step=STEPS, name=NAMES, pairs=st.integers(1, 6), size=st.integers(1, 200))
-def test_pure_a_pair_does_not_depend_on_its_company(
-    seed: int, step: int, name: str, pairs: int, size: int
-) -> None:
+def test_pure_a_pair_does_not_depend_on_its_company(seed: int, step: int, name: str, pairs: int, size: int) -> None:
     together = noise.noise(seed, step, range(pairs), name, (size,))
     assert together.shape == (pairs, size)
-    alone = torch.cat(
-        [noise.noise(seed, step, range(p, p + 1), name, (size,)) for p in reversed(range(pairs))]
-    )
+    alone = torch.cat([noise.noise(seed, step, range(p, p + 1), name, (size,)) for p in reversed(range(pairs))])
     assert torch.equal(together, alone.flip(0))
     longer = noise.noise(seed, step, range(pairs), name, (size + 7,))
     assert torch.equal(together, longer[:, :size])
@@ -131,9 +127,7 @@ NEIGHBOURS = [
 
 
 @pytest.mark.parametrize(("one", "other"), NEIGHBOURS)
-def test_neighbouring_draws_share_nothing(
-    one: tuple[int, int, int, str], other: tuple[int, int, int, str]
-) -> None:
+def test_neighbouring_draws_share_nothing(one: tuple[int, int, int, str], other: tuple[int, int, int, str]) -> None:
     a, b = draw(*one, SIZE), draw(*other, SIZE)
     assert noise.key(*one) != noise.key(*other)
     for shift in (0, 1, 2, 64, 4096):
@@ -147,9 +141,7 @@ def test_neighbouring_draws_share_nothing(
     pair=st.integers(0, 100),
     names=st.lists(NAMES, min_size=2, max_size=2, unique=True),
 )
-def test_two_tensors_of_one_shape_never_share_noise(
-    seed: int, step: int, pair: int, names: list[str]
-) -> None:
+def test_two_tensors_of_one_shape_never_share_noise(seed: int, step: int, pair: int, names: list[str]) -> None:
     a, b = (draw(seed, step, pair, name, 512) for name in names)
     assert not torch.equal(a, b)
     assert not torch.equal(a, -b)
@@ -171,9 +163,7 @@ def test_moments(seed: int) -> None:
 def test_values_have_the_binomial_distribution(seed: int) -> None:
     counts = draw(seed, 0, 0, "w", 400_000)
     seen = torch.bincount(counts.long() + 16, minlength=33).double()
-    expected = (
-        torch.tensor([math.comb(32, k) / 2**32 for k in range(33)], dtype=torch.float64) * counts.numel()
-    )
+    expected = torch.tensor([math.comb(32, k) / 2**32 for k in range(33)], dtype=torch.float64) * counts.numel()
     enough = expected > 5
     statistic = float((((seen - expected) ** 2 / expected)[enough]).sum())
     degrees = int(enough.sum()) - 1

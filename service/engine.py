@@ -20,7 +20,7 @@ from edge_es.slices import Slices
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.serving import Serving
 from service.store import Store
-from service.teaching import Teaching
+from service.teaching import TURNED_OFF, Teaching
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -179,7 +179,10 @@ class Engine:
         self._store.bind_model(self._config.model.ref, self.base.quantization, self.base.sha256)
         self._teaching = Teaching(self.base, self._config, self._store, self._announce)
         self._serving = Serving(self.base)
-        self._store.put_setting("machine", {"device": str(self.base.device), "memory": self._memory()})
+        # What `status` tells of a stopped daemon.
+        turned_off = None if self._config.learn.enabled else TURNED_OFF
+        left = {"device": str(self.base.device), "memory": self._memory(), "turned_off": turned_off}
+        self._store.put_setting("machine", left)
 
     def _serve(self) -> bool:
         """One token for every request in hand; False when there is none."""

@@ -65,7 +65,8 @@ def status(store: Store, live: LiveStatus | None = None) -> dict[str, Any]:
     machine = store.get_setting("machine") or {}
     pause = store.get_setting("learning") or {}
     memory = live.memory if live else machine.get("memory", {})
-    learning, reason = ("paused", pause.get("reason")) if pause.get("paused") else ("idle", None)
+    why = machine.get("turned_off") or (pause.get("reason") if pause.get("paused") else None)
+    learning, reason = ("paused", why) if why or pause.get("paused") else ("idle", None)
     return {
         "version": live.version if live else store.newest_version(),
         "model": live.model if live else bound.ref if bound else None,

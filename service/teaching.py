@@ -24,6 +24,7 @@ from service.store import Store
 
 log = logging.getLogger(__name__)
 LEARNED_WINDOW, LEARNED_STRIDE = 1000, 500  # held-out events in the learned suites; by how many the window moves
+TURNED_OFF = "learning is turned off by learn.enabled"
 Announce = Callable[[str, dict[str, Any]], None]
 
 
@@ -64,7 +65,7 @@ class Teaching:
     def paused(self) -> str | None:
         """Why learning is paused, or None."""
         if not self._config.learn.enabled:
-            return "learning is turned off by learn.enabled"
+            return TURNED_OFF
         if self._halted:
             return self._halted
         setting = self._store.get_setting("learning") or {}
@@ -95,13 +96,18 @@ class Teaching:
         self._announce("learning", {"state": "active", "reason": None})
 
     def reload(self) -> None:
-        """Back to what the journal says, after work was dropped half-way."""
-        self.state = learner.resume(self._store, self._base.device)
+        """To what the journal says, where it went on without this state: a rollback, or work dropped half-way."""
+        if self._store.rows_since(self.state.attempt):
+            self.state = learner.resume(self._store, self._base.device)
 
     def roll_back(self, target: int, reason: str) -> int:
         """A new version with the delta of `target`. Raises StateError."""
-        row = ledger.rollback(self._store, target, reason)
+        version = self._record_rollback(target, reason)
         self.reload()
+        return version
+
+    def _record_rollback(self, target: int, reason: str) -> int:
+        row = ledger.rollback(self._store, target, reason)
         assert row.version is not None
         self._announce("rollback", {"version": row.version, "target": target, "reason": reason})
         return row.version
@@ -198,6 +204,7 @@ class Teaching:
                 # Probes pass again on something learned since: the step may grow back.
                 self._store.put_setting("rollbacks_in_a_row", 0)
                 self._store.put_setting("step_scale", min(1.0, 2 * self._setting("step_scale", 1.0)))
+        self.reload()  # a replay takes time, in which no transaction keeps feedback waiting
 
     def _held_out(self, version: int) -> list[Event]:
         """The newest held-out events. Their window moves in strides, since scores are paired item by item: what was
@@ -215,7 +222,7 @@ class Teaching:
             self.pause(f"{reason}, though its delta is that of version {target}; run `edge-es verify`")
             return
         suspects = self._store.events_between(target + 1, found.version)
-        self.roll_back(target, reason)
+        self._record_rollback(target, reason)
         self._forced = True  # the version that is served now is probed before anything else is learned
         self._store.set_aside(suspects, f"used by versions {target + 1} to {found.version}, rolled back: {reason}")
         if self._config.rollback.halve_step:

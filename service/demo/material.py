@@ -12,7 +12,8 @@ UNGUARDED = """\
 # Never serve with this.
 
 [search]
-alpha = 0.15
+shrink = false             # a small, unreliable signal steps as far as a clear one
+alpha = 0.3
 
 [guards.protect]
 energy = 0.0               # the null space is off

@@ -83,7 +83,7 @@ def evaluate(
     listed = list(texts)
     totals, passes = yield from _totals(base, delta, population, listed, plan)  # (N, texts)
     gained = any(event.kind in ("preference", "rating") for event in events)
-    anchor = (yield from score(base, Delta(), listed, plan.slice_tokens)).total.numpy() if gained else None
+    anchor = (yield from score(base, Delta(), listed, plan.tokens(base, listed))).total.numpy() if gained else None
     tasks = [event for event in events if event.kind == "task"]
     grades = yield from _graded(base, delta, population, tasks, task_tokens, plan)
     graded = iter(grades.T)  # (N,) each, in event order

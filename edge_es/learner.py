@@ -108,7 +108,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     config, base = around.config, around.base
     step = state.attempt + 1
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
-    room = plan(base, state.delta, config.learn.memory_budget, noise_bytes(population, base.dtype))
+    room = _room(state, around, noise_bytes(population, base.dtype))
     close = state.novelty is not None and state.novelty < config.learn.kl_below
     fitness = yield from evaluate(
         base,
@@ -210,11 +210,15 @@ def _reject(state: State, row: Row, reason: str, journal: Journal) -> State:
     return replace(state, attempt=row.attempt)
 
 
+def _room(state: State, around: Surroundings, noise: int = 0) -> Plan:
+    return plan(around.base, state.delta, around.config.learn.memory_budget, noise)
+
+
 def _canary(candidate: Delta, room: Plan, around: Surroundings) -> Slices[str | None]:
     texts = list(around.protected[:CANARY_TEXTS])
     if around.config.gates.canary_kl is None or not texts:
         return None
-    each = yield from kl(around.base, candidate, texts, room.slice_tokens)
+    each = yield from kl(around.base, candidate, texts, room.tokens(around.base, texts, distributions=2))
     return canary_gate(float(each.mean()), around.config.gates)
 
 
@@ -235,7 +239,7 @@ def _needs_side(state: State, texts: Sequence[Text], fresh: bool, around: Surrou
         return True
     if not fresh or state.captured is None:
         return False
-    share = yield from captured_share(around.base, state.delta, state.delta.active.side, texts)
+    share = yield from captured_share(around.base, state.delta, state.delta.active.side, texts, _room(state, around))
     return share < STALE * state.captured
 
 
@@ -245,7 +249,9 @@ def _add_side(state: State, texts: Sequence[Text], around: Surroundings) -> Slic
     if state.delta.rank() + search.rank > search.max_rank and state.delta.parts:
         state = _merge_parts(state, search.max_rank - search.rank, around)
     layers, energy = _layers(around.config, around), around.config.guards.protect.energy
-    found = yield from find(around.base, state.delta, layers, texts, around.protected, search.rank, energy)
+    found = yield from find(
+        around.base, state.delta, layers, texts, around.protected, search.rank, energy, _room(state, around)
+    )
     side = found.side
     blob = pack(Delta((Part(side, None),)))
     stats = {"novelty_share": found.novelty_share, "captured": found.captured}

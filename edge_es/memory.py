@@ -4,12 +4,16 @@ A row's bytes are counted from the model's shapes (an upper estimate of what one
 hold at once); a test compares it with the bytes that are really live.
 """
 
+import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from edge_es.config import parse_bytes
 from edge_es.errors import StateError
+from edge_es.likelihood import Text
 from edge_es.model import Base
 from edge_es.spaces.adapter import Delta
 
@@ -39,6 +43,21 @@ class Plan:
             )
         return rows
 
+    def tokens(self, base: Base, texts: Sequence[Text], distributions: int = 1) -> int:
+        """Padded tokens of one batch of these texts, all under one version, with so many distributions kept for every
+        answer token. Raises StateError where the longest text does not fit."""
+        longest = max((len(text) for text in texts), default=1)
+        # A batch is as long as its longest text, so this share of its tokens is the most that have logits.
+        share = max((len(text.answer) / len(text) for text in texts if len(text)), default=1.0)
+        columns = distributions * max(1, math.ceil(share * longest))
+        need = row_bytes(base, longest, columns)
+        if self.room < need:
+            raise StateError(
+                f"learn.memory_budget leaves {max(0, self.room)} bytes for a batch, but one text of {longest} tokens "
+                f"needs {need}; raise the budget or take shorter texts"
+            )
+        return min(self.slice_tokens, self.room // need * longest)
+
     def answers(self, base: Base, seq: int) -> int:
         """Answers in the making at once, prompts included at most `seq` tokens each. Raises StateError under 1."""
         need = answer_bytes(base, seq)
@@ -48,6 +67,9 @@ class Plan:
                 f"{seq} tokens needs {need}; raise the budget or lower learn.task_tokens"
             )
         return self.room // need
+
+
+OPEN = Plan(sys.maxsize, sys.maxsize, SLICE_TOKENS["cpu"])  # no budget: for a library's user, and tests
 
 
 def row_bytes(base: Base, seq: int, columns: int) -> int:

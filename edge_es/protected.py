@@ -9,6 +9,7 @@ from edge_es.errors import InputError
 from edge_es.feedback import Exchange, Prompt
 from edge_es.fitness import text_of
 from edge_es.likelihood import Text
+from edge_es.memory import Plan
 from edge_es.model import Base, encode_prompt
 from edge_es.slices import Slices
 from edge_es.spaces.adapter import Delta
@@ -17,10 +18,10 @@ SAMPLES = 64  # texts drawn from the anchor where nobody names any
 SAMPLE_TOKENS = 64
 
 
-def protected_texts(base: Base, section: ProtectSection) -> Slices[list[Text]]:
+def protected_texts(base: Base, section: ProtectSection, room: Plan) -> Slices[list[Text]]:
     """The protected texts, tokenized. Raises InputError naming the file and the line of a bad item."""
     if section.inputs == "auto" and base.ref != "pocket":
-        return (yield from _from_anchor(base))
+        return (yield from _from_anchor(base, room))
     if section.inputs == "auto":
         from edge_es.pocket import PROTECTED
 
@@ -57,7 +58,7 @@ def _text(base: Base, item: dict[str, str]) -> Text:
     return text_of(base, Exchange(prompt, item.get("answer", ""), "answer" in item))
 
 
-def _from_anchor(base: Base) -> Slices[list[Text]]:
+def _from_anchor(base: Base, room: Plan) -> Slices[list[Text]]:
     """What the anchor says by itself at temperature 1: behind an empty user turn, or behind the start token alone."""
     start: tuple[int, ...]
     if base.tokenizer.chat_template:
@@ -66,7 +67,7 @@ def _from_anchor(base: Base) -> Slices[list[Text]]:
         start = (base.tokenizer.bos_token_id,)
     else:
         start = (base.end_ids[0],)
-    room = min(SAMPLE_TOKENS, base.context - len(start))
-    rows = [Row(start, Delta(), Sampling(room, temperature=1.0, seed=seed)) for seed in range(SAMPLES)]
-    answers = yield from generate(base, rows)
+    length = min(SAMPLE_TOKENS, base.context - len(start))
+    rows = [Row(start, Delta(), Sampling(length, temperature=1.0, seed=seed)) for seed in range(SAMPLES)]
+    answers = yield from generate(base, rows, max_rows=min(SAMPLES, room.answers(base, len(start) + length)))
     return [Text(start, tuple(answer.tokens)) for answer in answers]

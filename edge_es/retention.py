@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edge_es.config import ProbesSection
 from edge_es.ledger import Row, now, published, undone
+from edge_es.memory import Plan
 from edge_es.model import Base
 from edge_es.probes.scoring import Encoded, score_suite
 from edge_es.probes.suites import Suite
@@ -31,15 +32,21 @@ class Round:
 
 
 def probe_round(
-    base: Base, delta: Delta, version: int, suites: Sequence[Encoded], reference: Reference, section: ProbesSection
+    base: Base,
+    delta: Delta,
+    version: int,
+    suites: Sequence[Encoded],
+    reference: Reference,
+    section: ProbesSection,
+    room: Plan,
 ) -> Slices[Round]:
-    """Scores and judges `version`. Yields between batches."""
+    """Scores and judges `version`. Yields between batches. Raises StateError where the budget holds no item."""
     at, limits = now(), Limits(section.tolerance, section.alpha)
     results: list[SuiteResult] = []
     scores: dict[str, list[float]] = {}
     for encoded in suites:
         suite = encoded.suite
-        measured = yield from score_suite(base, delta, encoded)
+        measured = yield from score_suite(base, delta, encoded, room)
         scores.update(measured.by_key(suite.name))
         results += judge(version, suite.name, measured, reference(suite), at, limits)
     return Round(version, at, tuple(results), scores)

@@ -14,6 +14,7 @@ from edge_es.errors import InputError, StateError
 from edge_es.feedback import Event
 from edge_es.fitness import texts_of
 from edge_es.likelihood import Text
+from edge_es.memory import Plan, plan
 from edge_es.model import Base
 from edge_es.probes.scoring import Encoded, encode
 from edge_es.probes.suites import Suite, learned_suites, load_suite
@@ -133,7 +134,7 @@ class Teaching:
         if not events:
             return
         if self._protected is None:
-            self._protected = yield from protected_texts(self._base, self._config.guards.protect)
+            self._protected = yield from protected_texts(self._base, self._config.guards.protect, self._room())
         around = learner.Surroundings(
             base=self._base,
             config=self._config,
@@ -159,6 +160,10 @@ class Teaching:
                 good.append(event)
         return good
 
+    def _room(self) -> Plan:
+        """What the memory budget leaves for a batch that no population shares."""
+        return plan(self._base, self.state.delta, self._config.learn.memory_budget, noise_bytes=0)
+
     # probing
 
     def _anchor_is_unknown(self) -> bool:
@@ -177,7 +182,9 @@ class Teaching:
 
     def _probe_anchor(self) -> Slices[None]:
         suites = self._encoded_suites()
-        found = yield from retention.probe_round(self._base, Delta(), 0, suites, lambda suite: {}, self._config.probes)
+        found = yield from retention.probe_round(
+            self._base, Delta(), 0, suites, lambda suite: {}, self._config.probes, self._room()
+        )
         self._store.save_probe(0, found.at, found.results, found.scores)
         self._store.put_setting("suite_digests", self._digests())
         self._announce("probe", {"version": 0, "dropped": []})
@@ -191,7 +198,7 @@ class Teaching:
         learned = [encode(self._base, suite) for suite in learned_suites(self._held_out(version))]
         suites = [*self._encoded_suites(), *learned]
         found = yield from retention.probe_round(
-            self._base, self.state.delta, version, suites, self._reference, self._config.probes
+            self._base, self.state.delta, version, suites, self._reference, self._config.probes, self._room()
         )
         self._forced = False
         # One transaction: a crash leaves no verdict without its rollback, and no rollback whose events wait again.

@@ -3,7 +3,7 @@
 Decides how an item becomes tokens; knows nothing of references and verdicts (`verdicts.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from edge_es.decode import Row, Sampling, generate
 from edge_es.errors import InputError
 from edge_es.graders import grade
 from edge_es.likelihood import AnswerScores, Text, kl, score
+from edge_es.memory import OPEN, Plan
 from edge_es.model import Base, encode_answer, encode_prompt
 from edge_es.probes.suites import Item, Suite
 from edge_es.probes.verdicts import ItemScores
@@ -87,7 +88,7 @@ def _windows(base: Base, text: str) -> list[Text]:
     return [Text(ids[at : at + 1], ids[at + 1 : at + 1 + step]) for at in range(0, len(ids) - 1, step)]
 
 
-def score_suite(base: Base, delta: Delta, suite: Suite | Encoded, max_tokens: int = MAX_TOKENS) -> Slices[ItemScores]:
+def score_suite(base: Base, delta: Delta, suite: Suite | Encoded, room: Plan = OPEN) -> Slices[ItemScores]:
     """Scores of every item under one version, in the suite's order; yields between batches and tokens.
 
     generation: 1 where greedy decoding gives exactly the reference answer and ends (by teacher forcing, which is the
@@ -99,20 +100,24 @@ def score_suite(base: Base, delta: Delta, suite: Suite | Encoded, max_tokens: in
     encoded = suite if isinstance(suite, Encoded) else encode(base, suite)
     items, texts, kind = encoded.suite.items, encoded.texts, encoded.suite.kind
     if kind == "kl":
-        divergence = yield from kl(base, delta, texts, max(1, max_tokens // 4))  # two distributions are held at once
+        divergence = yield from kl(base, delta, texts, _most(base, texts, room, distributions=2))
         return ItemScores(kind, _finite(divergence).tolist(), lower_is_better=True)
     if kind == "generation":
-        return (yield from _generation(base, delta, encoded, max_tokens))
-    scores = yield from score(base, delta, texts, max_tokens)
+        return (yield from _generation(base, delta, encoded, room))
+    scores = yield from score(base, delta, texts, _most(base, texts, room))
     if kind == "choice":
         return _choices(items, encoded, scores)
     if kind == "rating":
-        anchor = yield from score(base, Delta(), texts, max_tokens)
+        anchor = yield from score(base, Delta(), texts, _most(base, texts, room))
         gain = torch.nan_to_num(scores.total - anchor.total, nan=0.0)  # no move, so right in neither direction
         value = torch.tensor([item.value for item in items])
         return ItemScores(kind, (gain.sign() == value.sign()).float().tolist())
     nats = torch.tensor([float(-scores.total[list(span)].sum() / _tokens(scores, span)) for span in encoded.spans])
     return ItemScores(kind, _finite(nats).tolist(), lower_is_better=True)
+
+
+def _most(base: Base, texts: Sequence[Text], room: Plan, distributions: int = 1) -> int:
+    return min(MAX_TOKENS, room.tokens(base, texts, distributions))
 
 
 def _finite(nats: torch.Tensor) -> torch.Tensor:
@@ -128,29 +133,28 @@ def _probability(total: torch.Tensor) -> list[float]:
     return torch.nan_to_num(total, nan=-torch.inf).exp().tolist()
 
 
-def _generation(base: Base, delta: Delta, encoded: Encoded, max_tokens: int) -> Slices[ItemScores]:
+def _generation(base: Base, delta: Delta, encoded: Encoded, room: Plan) -> Slices[ItemScores]:
     items = encoded.suite.items
     primary = [0.0] * len(items)
     answered = [i for i, item in enumerate(items) if item.answer is not None]
-    scores = yield from score(base, delta, [encoded.texts[i] for i in answered], max_tokens)
+    texts = [encoded.texts[i] for i in answered]
+    scores = yield from score(base, delta, texts, _most(base, texts, room))
     for i, right in zip(answered, scores.greedy.tolist(), strict=True):
         primary[i] = float(right)
     graded = [i for i, item in enumerate(items) if item.grader is not None]
     if graded:
-        texts = yield from _greedy(
-            base, delta, [(encoded.texts[i].prompt, items[i].max_tokens) for i in graded], max_tokens
-        )
-        for i, text in zip(graded, texts, strict=True):
+        prompts = [(encoded.texts[i].prompt, items[i].max_tokens) for i in graded]
+        for i, text in zip(graded, (yield from _greedy(base, delta, prompts, room)), strict=True):
             primary[i] = torch.tensor(grade(items[i].grader or {}, text)).item()  # as a 32-bit float
     beside = {"loglik": _probability(scores.total)} if len(answered) == len(items) else {}
     return ItemScores("generation", primary, beside=beside)
 
 
-def _greedy(base: Base, delta: Delta, prompts: list[tuple[tuple[int, ...], int]], max_tokens: int) -> Slices[list[str]]:
+def _greedy(base: Base, delta: Delta, prompts: list[tuple[tuple[int, ...], int]], room: Plan) -> Slices[list[str]]:
     """The greedy answer's text to each (prompt, most tokens)."""
     rows = [Row(prompt, delta, Sampling(max_tokens=limit)) for prompt, limit in prompts]
     longest = min(base.context, max(len(prompt) + limit for prompt, limit in prompts))
-    answers = yield from generate(base, rows, max_rows=max(1, min(MOST_ROWS, max_tokens // longest)))
+    answers = yield from generate(base, rows, max_rows=min(MOST_ROWS, room.answers(base, longest)))
     return [answer.text for answer in answers]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from edge_es.likelihood import Text, answer_logits, batches, collate, same_weights
+from edge_es.memory import Plan
 from edge_es.model import Base
 from edge_es.slices import Slices
 from edge_es.spaces.adapter import Delta, InputSide
@@ -40,6 +41,7 @@ def find(
     protected: Sequence[Text],
     rank: int,
     energy: float,
+    room: Plan,
 ) -> Slices[Found]:
     """The input side of `layers` for this feedback. `protected` may be empty (then, or with energy 0, nothing is
     removed)."""
@@ -47,12 +49,12 @@ def find(
     guard = energy > 0 and len(protected) > 0
     rows: dict[str, torch.Tensor] = {}
     shares: list[tuple[float, float]] = []  # of each leader: novel, captured
-    for group in _groups(base, list(dict.fromkeys(leaders[name] for name in layers))):
+    for group in _groups(base, list(dict.fromkeys(leaders[name] for name in layers)), min(MEMORY, room.room // 2)):
         removed: dict[str, torch.Tensor] = {}
         if guard:
-            prior = yield from _sketches(base, delta, protected, group, {})
+            prior = yield from _sketches(base, delta, protected, group, {}, room)
             removed = {name: _leading(sketch, energy) for name, (sketch, _) in prior.items()}
-        fresh = yield from _sketches(base, delta, feedback, group, removed)
+        fresh = yield from _sketches(base, delta, feedback, group, removed, room)
         for name, (sketch, whole) in fresh.items():
             values, vectors = sketch.directions()
             rows[name] = _complete(vectors[:rank], values[:rank] > 1e-6 * whole, rank)
@@ -62,7 +64,7 @@ def find(
     return Found(side, novel if guard else None, captured)
 
 
-def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Text]) -> Slices[float]:
+def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Text], room: Plan) -> Slices[float]:
     """The share of these texts' input energy that `side` reads, mean over layers."""
     inside = dict.fromkeys(side.a, 0.0)
     whole = dict.fromkeys(side.a, 0.0)
@@ -71,12 +73,17 @@ def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Te
         inside[name] += float((vectors @ side.a[name].T).square().sum())
         whole[name] += float(vectors.square().sum())
 
-    yield from _visit_inputs(base, delta, texts, list(side.a), visit)
+    yield from _visit_inputs(base, delta, texts, list(side.a), visit, room)
     return sum(inside[name] / whole[name] for name in side.a) / len(side.a)
 
 
 def _sketches(
-    base: Base, delta: Delta, texts: Sequence[Text], names: list[str], removed: dict[str, torch.Tensor]
+    base: Base,
+    delta: Delta,
+    texts: Sequence[Text],
+    names: list[str],
+    removed: dict[str, torch.Tensor],
+    room: Plan,
 ) -> Slices[dict[str, tuple[Sketch, float]]]:
     """layer -> (sketch of its inputs without the removed directions, energy of the inputs whole)."""
     found = {name: Sketch(base.model.get_submodule(name).in_features, base.device) for name in names}
@@ -88,7 +95,7 @@ def _sketches(
             vectors = vectors - (vectors @ removed[name].T) @ removed[name]
         found[name].add(vectors)
 
-    yield from _visit_inputs(base, delta, texts, names, visit)
+    yield from _visit_inputs(base, delta, texts, names, visit, room)
     return {name: (found[name], whole[name]) for name in names}
 
 
@@ -98,10 +105,11 @@ def _visit_inputs(
     texts: Sequence[Text],
     names: list[str],
     visit: Callable[[str, torch.Tensor], None],
+    room: Plan,
 ) -> Slices[None]:
     """`visit(layer, vectors (tokens, width) fp32)` for the real tokens of all texts, norms capped."""
     wanted = set(names)
-    for index in batches(texts, MAX_TOKENS):
+    for index in batches(texts, min(MAX_TOKENS, room.tokens(base, texts))):
         some = [texts[i] for i in index]
         batch = collate(base, some)
         lengths = torch.tensor([len(text) for text in some], device=base.device)
@@ -132,13 +140,13 @@ def _shared_inputs(base: Base, text: Text) -> dict[str, str]:
     return leaders
 
 
-def _groups(base: Base, names: list[str]) -> list[list[str]]:
-    """Layers whose sketches fit in MEMORY together."""
+def _groups(base: Base, names: list[str], most: int) -> list[list[str]]:
+    """Layers whose sketches fit in `most` bytes together; one at least."""
     groups: list[list[str]] = [[]]
     held = 0
     for name in names:
         need = 2 * Sketch.bytes(base.model.get_submodule(name).in_features)
-        if groups[-1] and held + need > MEMORY:
+        if groups[-1] and held + need > most:
             groups.append([])
             held = 0
         groups[-1].append(name)

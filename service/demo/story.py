@@ -100,7 +100,9 @@ def learn(
         ended = quiet >= 6 or spent > plan.learn_limit
         if ended or time.monotonic() >= next_look:
             some = accuracy(daemon, looked_at)
-            screen.point("task", some, f"version {status['version']}: {some:.3f} of {len(looked_at)} unsent items right")
+            screen.point(
+                "task", some, f"version {status['version']}: {some:.3f} of {len(looked_at)} unsent items right"
+            )
             if ended or some >= plan.goal:
                 return
             if rated and plan.rate_from <= some < plan.goal:

@@ -6,6 +6,7 @@ The items' answers are the anchor's own, so that it scores 1 on them however wel
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from edge_es.errors import InputError
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.graders import grade
 from edge_es.likelihood import Text
+from edge_es.memory import OPEN
 from edge_es.model import Base, base_hash, encode_answer, encode_prompt, load_base
 from edge_es.pocket import MODEL_DIR, PROBES_DIR
 from edge_es.probes.scoring import WORST, encode, score_suite
@@ -127,7 +129,7 @@ def test_a_broken_version_is_dropped(base: Base, harm: Delta, kind: str, own: tu
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scoring_yields_so_that_requests_go_in_between(base: Base, kind: str, own: tuple[Item, ...]) -> None:
-    slices: Iterator[None] = score_suite(base, Delta(), suite_of(kind, own), max_tokens=256)
+    slices: Iterator[None] = score_suite(base, Delta(), suite_of(kind, own), room=replace(OPEN, slice_tokens=256))
     assert sum(1 for _ in slices) > 3
 
 

@@ -115,5 +115,7 @@ def test_another_protection_after_a_restart_makes_a_new_input_side(tmp_path: Pat
             assert live.get("/v1/verify")["ok"]
             rows = live.versions()
     bases = [row for row in rows if row["kind"] == "basis"]
-    assert [row["reason"] for row in bases] == [f"{SEARCHED}; {e} of the protected energy removed" for e in ("0.9", "0.5")]
+    assert [row["reason"] for row in bases] == [
+        f"{SEARCHED}; {e} of the protected energy removed" for e in ("0.9", "0.5")
+    ]
     assert rows[-1]["delta_norm"] > 0

@@ -68,7 +68,9 @@ class GuardsSection(Section):
 
 
 class GatesSection(Section):
-    min_reliability: float = Field(0.0, ge=-1, le=1, description="least split-half reliability of the fitness; -1 off")
+    min_reliability: float = Field(
+        0.0, ge=-1, le=1, description="least running split-half reliability of the fitness; -1 off"
+    )
     max_tie_rate: float = Field(0.9, ge=0, le=1, description="most events on which all members tie; 1 off")
     canary_kl: float | None = Field(0.5, gt=0, description="most nats a token between anchor and candidate")
 

@@ -119,7 +119,10 @@ def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_
     if not np.isfinite(raw).all():
         members = np.full(raw.shape[1], np.nan)
     if drift is not None and drift.std() > FLOOR:
-        members = members - kl_weight * (drift - drift.mean()) / drift.std()
+        # In units of the events' own spread, so that a nat of drift weighs as a nat of what is taught: little while
+        # there is much to learn, and more as the events are learned.
+        unit = max(float(np.median(spread[live])) if live.any() else 0.0, float(drift.std()))
+        members = members - kl_weight * (drift - drift.mean()) / unit
     means = {kind: float(raw[[k == kind for k in kinds]].mean()) for kind in dict.fromkeys(kinds)}
     return Fitness(
         members=members,

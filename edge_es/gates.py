@@ -12,15 +12,15 @@ from edge_es.config import GatesSection
 from edge_es.fitness import Fitness
 
 
-def signal_gate(fitness: Fitness, section: GatesSection) -> str | None:
-    """The reason why this fitness carries no signal, or None."""
+def signal_gate(fitness: Fitness, reliability: float | None, section: GatesSection) -> str | None:
+    """The reason why this fitness carries no signal, or None. reliability: running mean, this step's included, since
+    one split of one batch scatters widely."""
     if not np.isfinite(fitness.members).all():
         return "fitness is not finite: a member broke the model's numerics"
     if fitness.tie_rate > section.max_tie_rate or fitness.members.std() == 0:
         return f"members tie on {fitness.tie_rate:.0%} of the events (limit {section.max_tie_rate:.0%})"
-    reliable = fitness.reliability
-    if reliable is not None and reliable < section.min_reliability:
-        return f"fitness reliability {reliable:.2f} is under {section.min_reliability:.2f}"
+    if reliability is not None and reliability < section.min_reliability:
+        return f"fitness reliability {reliability:.2f} is under {section.min_reliability:.2f}"
     return None
 
 

@@ -25,13 +25,12 @@ from edge_es.model import Base
 from edge_es.slices import Slices
 from edge_es.spaces.adapter import Delta, Part, pack
 from edge_es.spaces.consolidate import consolidate
-from edge_es.spaces.input_side import captured_share, find
+from edge_es.spaces.input_side import captured_share, find, nearest
 
 STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
 RECENT = 0.2  # weight of the newest step in the running reliability
 LEAST_SHRINKAGE = 0.05
-CANARY_TEXTS = 16
-DRIFT_TEXTS = 16
+NEAR_TEXTS = 16  # protected texts that the canary and the KL in the fitness watch
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class State:
 
     attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
-    reliability: running mean of the fitness' split-half reliability since that side was made.
+    reliability: running mean of the fitness' split-half reliability since that side was made. near: which of the
+    protected texts that side reads most; None: not looked for yet.
     protection: what the active input side was made under, so that a changed configuration makes a new one.
     """
 
@@ -52,13 +52,14 @@ class State:
     novelty: float | None = None
     protection: str | None = None
     reliability: float | None = None
+    near: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Surroundings:
     """What a turn reads besides its batch.
 
-    protected: texts whose input directions are removed; the first of them are the canary's and the drift's too.
+    protected: texts whose input directions are removed; those still read most are the canary's and the drift's too.
     centres: running mean of each metric's ratings. step_scale: 1, halved by every rollback.
     """
 
@@ -105,6 +106,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     texts = [text for event in events for text in texts_of(around.base, event)]
     if (yield from _needs_side(state, texts, fresh, around)):
         state = yield from _add_side(state, texts, around)
+    state = yield from _look_around(state, around)
     config, base = around.config, around.base
     step = state.attempt + 1
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
@@ -118,7 +120,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         room,
         around.centres,
         config.learn.task_tokens,
-        around.protected[:DRIFT_TEXTS] if close else (),
+        _near(state, around) if close else (),
         config.learn.kl_weight,
     )
     state = replace(state, reliability=running_reliability(state.reliability, fitness.reliability))
@@ -139,13 +141,13 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         side=population.side.sha256,
         stats=_stats(state, fitness),
     )
-    reason = signal_gate(fitness, config.gates)
+    reason = signal_gate(fitness, state.reliability, config.gates)
     if reason:
         return _reject(state, row, reason, around.journal)
     shaped = strategy.SHAPING[config.search.shaping]([float(f) for f in fitness.members])
     guarded = guard(state.delta, population.seed, step, shaped, alpha, config.guards)
     candidate = guarded.candidate
-    reason = yield from _canary(candidate, room, around)
+    reason = yield from _canary(state, candidate, room, around)
     if reason:
         return _reject(state, row, reason, around.journal)
 
@@ -214,12 +216,25 @@ def _room(state: State, around: Surroundings, noise: int = 0) -> Plan:
     return plan(around.base, state.delta, around.config.learn.memory_budget, noise)
 
 
-def _canary(candidate: Delta, room: Plan, around: Surroundings) -> Slices[str | None]:
-    texts = list(around.protected[:CANARY_TEXTS])
+def _canary(state: State, candidate: Delta, room: Plan, around: Surroundings) -> Slices[str | None]:
+    texts = _near(state, around)
     if around.config.gates.canary_kl is None or not texts:
         return None
     each = yield from kl(around.base, candidate, texts, room.tokens(around.base, texts, distributions=2))
     return canary_gate(float(each.mean()), around.config.gates)
+
+
+def _look_around(state: State, around: Surroundings) -> Slices[State]:
+    """Finds the protected texts that the active side reads most."""
+    if state.near is not None or not around.protected:
+        return state
+    side, room = state.delta.active.side, _room(state, around)
+    near = yield from nearest(around.base, state.delta, side, around.protected, NEAR_TEXTS, room)
+    return replace(state, near=near)
+
+
+def _near(state: State, around: Surroundings) -> list[Text]:
+    return [around.protected[i] for i in state.near or ()]
 
 
 def _protection(config: Config, around: Surroundings) -> str:
@@ -264,6 +279,7 @@ def _add_side(state: State, texts: Sequence[Text], around: Surroundings) -> Slic
         novelty=found.novelty_share,
         protection=_protection(around.config, around),
         reliability=None,
+        near=None,
     )
 
 

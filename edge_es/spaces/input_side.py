@@ -69,12 +69,32 @@ def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Te
     inside = dict.fromkeys(side.a, 0.0)
     whole = dict.fromkeys(side.a, 0.0)
 
-    def visit(name: str, vectors: torch.Tensor) -> None:
+    def visit(name: str, vectors: torch.Tensor, owners: torch.Tensor) -> None:
         inside[name] += float((vectors @ side.a[name].T).square().sum())
         whole[name] += float(vectors.square().sum())
 
     yield from _visit_inputs(base, delta, texts, list(side.a), visit, room)
     return sum(inside[name] / whole[name] for name in side.a) / len(side.a)
+
+
+def nearest(
+    base: Base, delta: Delta, side: InputSide, texts: Sequence[Text], count: int, room: Plan
+) -> Slices[tuple[int, ...]]:
+    """Indices of the `count` texts that `side` reads most: by their strongest token's energy, mean over layers.
+
+    A null space of finite energy leaves the rare protected inputs readable; these texts hold them.
+    """
+    strongest = {name: torch.zeros(len(texts), device=base.device) for name in side.a}
+
+    def visit(name: str, vectors: torch.Tensor, owners: torch.Tensor) -> None:
+        read = (vectors @ side.a[name].T).square().sum(1)
+        strongest[name].scatter_reduce_(0, owners, read, "amax")
+
+    yield from _visit_inputs(base, delta, texts, list(side.a), visit, room)
+    # Layers differ in the scale of their inputs: each counts by how far a text stands out in it.
+    total = sum(read / read.mean().clamp(min=1e-12) for read in strongest.values())
+    assert isinstance(total, torch.Tensor)
+    return tuple(total.argsort(descending=True, stable=True)[:count].tolist())
 
 
 def _sketches(
@@ -89,7 +109,7 @@ def _sketches(
     found = {name: Sketch(base.model.get_submodule(name).in_features, base.device) for name in names}
     whole = dict.fromkeys(names, 0.0)
 
-    def visit(name: str, vectors: torch.Tensor) -> None:
+    def visit(name: str, vectors: torch.Tensor, owners: torch.Tensor) -> None:
         whole[name] += float(vectors.double().square().sum())
         if name in removed:
             vectors = vectors - (vectors @ removed[name].T) @ removed[name]
@@ -104,20 +124,24 @@ def _visit_inputs(
     delta: Delta,
     texts: Sequence[Text],
     names: list[str],
-    visit: Callable[[str, torch.Tensor], None],
+    visit: Callable[[str, torch.Tensor, torch.Tensor], None],
     room: Plan,
 ) -> Slices[None]:
-    """`visit(layer, vectors (tokens, width) fp32)` for the real tokens of all texts, norms capped."""
+    """`visit(layer, vectors (tokens, width) fp32, owners (tokens,) int64)` for the real tokens of all texts, norms
+    capped; owners: the index of the text that each is of."""
     wanted = set(names)
     for index in batches(texts, min(MAX_TOKENS, room.tokens(base, texts))):
         some = [texts[i] for i in index]
         batch = collate(base, some)
+        owner = torch.tensor(index, device=base.device)
         lengths = torch.tensor([len(text) for text in some], device=base.device)
         real = torch.arange(batch.ids.shape[1], device=base.device) < lengths[:, None]
 
-        def watch(name: str, x: torch.Tensor, real: torch.Tensor = real) -> None:
+        owners = owner.repeat_interleave(lengths)
+
+        def watch(name: str, x: torch.Tensor, real: torch.Tensor = real, owners: torch.Tensor = owners) -> None:
             if name in wanted:
-                visit(name, cap_norms(x[real].float()))
+                visit(name, cap_norms(x[real].float()), owners)
 
         with base.channel.watching(watch):
             answer_logits(base, batch, same_weights(base, delta, len(some)))

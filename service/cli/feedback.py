@@ -167,8 +167,9 @@ def send(
 ) -> None:
     """Send feedback and tasks; the same file sent again counts nothing twice. Exit 1 if a line is refused."""
     lines = list(read_lines(read_input(file), "standard input" if file == "-" else file))
+    from service.cli.address import Daemon
     from service.cli.client import connect, request
-    from service.cli.target import Daemon, find
+    from service.cli.target import find
 
     target = find(state_dir, url)
     if not isinstance(target, Daemon):

@@ -57,10 +57,11 @@ def _unprobed(path: Path) -> dict[str, Any]:
 @app.command("run")
 def run(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
     """Probe the served version now; exit status 1 if a suite was dropped. Needs a running daemon."""
+    from service.cli.address import Daemon
     from service.cli.client import post
     from service.cli.reading import retention
     from service.cli.retention import COLUMNS, cells
-    from service.cli.target import Daemon, find
+    from service.cli.target import find
 
     target = find(state_dir, url)
     if not isinstance(target, Daemon):

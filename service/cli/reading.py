@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from service.cli.target import Daemon, Folder, Target
+from service.cli.address import Daemon
+from service.cli.target import Folder, Target
 
 if TYPE_CHECKING:
     from service.store import Store

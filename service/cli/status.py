@@ -40,8 +40,9 @@ def render(row: dict[str, Any], where: str) -> None:
 
 def status(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
     """Show the served version, learning, memory and retention; the daemon may run or not."""
+    from service.cli.address import Daemon
     from service.cli.reading import status as read
-    from service.cli.target import Daemon, find
+    from service.cli.target import find
 
     target = find(state_dir, url)
     row = read(target)

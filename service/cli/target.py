@@ -10,16 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_es.errors import StateError
+from service.cli.address import Daemon
 
 TOKEN_VARIABLE = "EDGE_ES_TOKEN"
-
-
-@dataclass(frozen=True)
-class Daemon:
-    """A running daemon. `token` is the bearer token, None where none is known."""
-
-    url: str
-    token: str | None = None
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Go back to a version: a new version with its delta; history stays as it is."""
-    from service.cli.target import Daemon, find
+    from service.cli.address import Daemon
+    from service.cli.target import find
 
     target = find(state_dir, url)
     if isinstance(target, Daemon):
@@ -166,7 +167,8 @@ def _verify_folder(folder: "Folder") -> dict[str, Any]:
 
 def verify(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
     """Rebuild every version from the ledger, bit for bit, and hash the base; exit 1 on any difference."""
-    from service.cli.target import Daemon, find
+    from service.cli.address import Daemon
+    from service.cli.target import find
 
     target = find(state_dir, url)
     if isinstance(target, Daemon):

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from service.cli.address import Daemon
 from service.cli.client import connect, request
-from service.cli.target import Daemon
 from service.demo.material import Item, messages
 
 AT_ONCE = 32  # chat requests in flight; the daemon decodes them as one batch

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_es.errors import EdgeError
-from service.cli.target import Daemon
+from service.cli.address import Daemon
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0

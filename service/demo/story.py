@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_es.errors import EdgeError
+from service.cli.address import Daemon
 from service.cli.client import connect, get, post, request
 from service.cli.feedback import GROUP, await_idle
-from service.cli.target import Daemon
 from service.demo.bars import Measured, detection
 from service.demo.material import UNGUARDED, Item, demonstration, preference, rating, task, wrong_answers
 from service.demo.measure import Answer, Round, accuracy, ask, rounds

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from service.cli.address import Daemon
 from service.cli.client import connect
 from service.cli.feedback import await_idle
 from service.cli.main import app
-from service.cli.target import Daemon
 
 runner = CliRunner()
 SETTINGS = """\

@@ -30,15 +30,15 @@ class SearchSection(Section):
     space: Literal["adapter"] = "adapter"
     rank: int = Field(1, ge=1, le=64, description="input directions a layer that one input side searches")
     target_modules: list[str] = Field(
-        ["q_proj", "k_proj", "v_proj"],
+        ["k_proj", "v_proj"],
         min_length=1,
         description="linears that the search moves, by the end of their names; ['all-linear']: every one, which is "
         "also what a model gets that has none of the names",
     )
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
-    population: int = Field(128, ge=2, description="members a step; even, since they come in antithetic pairs")
+    population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
     sigma: float = Field(0.02, gt=0, description="standard deviation of a member's perturbation")
-    alpha: float = Field(0.6, gt=0, description="step size")
+    alpha: float = Field(0.35, gt=0, description="step size")
     shrink: bool = Field(True, description="scale each step by how reliable the fitness has been of late")
     shaping: Literal["zscore", "rank"] = "zscore"
     seed: int = Field(0, ge=0, lt=2**63)
@@ -79,12 +79,12 @@ class LearnSection(Section):
     enabled: bool = True
     min_events: int = Field(16, ge=1)
     max_uses: int = Field(64, ge=1, description="steps that one event may serve")
-    batch: int = Field(16, ge=1, description="events a step")
+    batch: int = Field(32, ge=1, description="events a step")
     holdout: float = Field(0.2, ge=0, lt=1, description="share of the events that is never trained on, only probed")
     kl_below: float = Field(
-        0.01, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness"
+        0.1, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness; 0: never"
     )
-    kl_weight: float = Field(1.0, ge=0)
+    kl_weight: float = Field(0.3, ge=0, description="nats of what is taught that a nat of KL weighs")
     task_tokens: int = Field(64, ge=1, description="longest answer that a graded task is given")
     memory_budget: str = Field("auto", description="'auto' or a size such as '8GiB'")
 

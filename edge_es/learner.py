@@ -30,7 +30,7 @@ from edge_es.spaces.input_side import captured_share, find, nearest
 STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
 RECENT = 0.2  # weight of the newest step in the running reliability
 LEAST_SHRINKAGE = 0.05
-NEAR_TEXTS = 16  # protected texts that the canary and the KL in the fitness watch
+NEAR_TEXTS = 8  # protected texts that the canary and the KL in the fitness watch
 
 
 @dataclass(frozen=True)

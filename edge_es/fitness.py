@@ -20,7 +20,7 @@ import torch
 from edge_es import graders
 from edge_es.decode import Row, Sampling, generate
 from edge_es.feedback import Event, Exchange
-from edge_es.likelihood import Text, batches, collate, kl_batch, score, score_batch
+from edge_es.likelihood import Batch, Text, batches, collate, kl_batch, score, score_batch
 from edge_es.memory import Plan
 from edge_es.model import Base, encode_answer, encode_prompt
 from edge_es.sidechannel import Member, PopulationRows
@@ -155,8 +155,10 @@ def _totals(
     passes = 0
     for index in batches(texts, plan.slice_tokens // 2):
         batch = collate(base, [texts[i] for i in index])
-        for pairs, some in _pair_chunks(base, population, index, batch.ids.shape[1], len(batch.columns), plan):
+        shared = plan.shares(base, batch.ids.shape[1], len(batch.columns))
+        for pairs, some in _pair_chunks(population, index, _rows(base, plan, batch, len(batch.columns), shared)):
             piece = collate(base, [texts[i] for i in some]) if len(some) < len(index) else batch
+            piece = piece if shared else replace(piece, shared=0)
             repeats = 2 * len(pairs)
             scores = score_batch(base, piece, PopulationRows(delta, population, pairs), repeats)
             totals[2 * pairs.start : 2 * pairs.stop, some] = scores.total.view(repeats, len(some)).numpy()
@@ -165,11 +167,12 @@ def _totals(
     return totals, passes
 
 
-def _pair_chunks(
-    base: Base, population: Population, index: list[int], seq: int, columns: int, plan: Plan
-) -> list[tuple[range, list[int]]]:
+def _rows(base: Base, plan: Plan, batch: Batch, columns: int, shared: bool) -> int:
+    return plan.rows(base, batch.ids.shape[1], columns, cached=shared)
+
+
+def _pair_chunks(population: Population, index: list[int], rows: int) -> list[tuple[range, list[int]]]:
     """(pairs, texts) of each population batch: whole groups of texts where a pair of them fits, else pieces."""
-    rows = plan.rows(base, seq, columns)
     width = min(len(index), rows // 2)
     per_batch = max(1, rows // (2 * width))
     # Equal chunks, so that the shape does not change from batch to batch.
@@ -204,8 +207,11 @@ def _drift(
     for index in batches(protected, plan.slice_tokens // 2):
         batch = collate(base, [protected[i] for i in index])
         # Every answer position keeps a distribution over the whole vocabulary, of the anchor and of each row.
-        for pairs, some in _pair_chunks(base, population, index, batch.ids.shape[1], 2 * len(batch.columns), plan):
+        columns = 2 * len(batch.columns)
+        shared = plan.shares(base, batch.ids.shape[1], columns)
+        for pairs, some in _pair_chunks(population, index, _rows(base, plan, batch, columns, shared)):
             piece = collate(base, [protected[i] for i in some])
+            piece = piece if shared else replace(piece, shared=0)
             repeats = 2 * len(pairs)
             each = kl_batch(base, piece, PopulationRows(delta, population, pairs), repeats)
             sums[2 * pairs.start : 2 * pairs.stop] += each.view(repeats, -1).sum(1).numpy()

@@ -1,17 +1,22 @@
 """Log-likelihood of answers under any version or member: one forward pass, logits only where an answer is predicted.
 
-Rows are padded on the right, so under a causal mask padding is never seen and no attention mask is needed.
+Rows are padded on the right, so under a causal mask padding is never seen and no attention mask is needed. What all
+texts of a batch begin with (a system prompt, a template, a wording) is read once for each member, not once a row.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from edge_es.model import Base
-from edge_es.sidechannel import MixedRows, Rows
+from edge_es.sidechannel import MixedRows, PopulationRows, Rows
 from edge_es.slices import Slices
 from edge_es.spaces.adapter import Delta
+
+SHARED_LEAST = 8  # common tokens from which reading them apart pays
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ class AnswerScores:
 @dataclass(frozen=True)
 class Batch:
     """Texts as tensors on the device: ids (n, seq); columns (c,) positions whose logits are kept; targets (n, c) the
-    token each of them predicts; answer (n, c) bool, where that token belongs to the answer."""
+    token each of them predicts; answer (n, c) bool, where that token belongs to the answer. shared: how many tokens
+    all texts begin with, none of them with logits; 0 where reading them apart would not pay."""
 
     ids: torch.Tensor
     columns: torch.Tensor
     targets: torch.Tensor
     answer: torch.Tensor
+    shared: int = 0
 
 
 def collate(base: Base, texts: Sequence[Text]) -> Batch:
@@ -60,8 +67,16 @@ def collate(base: Base, texts: Sequence[Text]) -> Batch:
     columns = answer.any(0).nonzero().flatten()  # of the answer tokens; their logits stand one to the left
     if not len(columns):
         columns = torch.tensor([length - 1])
+    common = int((ids == ids[0]).all(0).long().cumprod(0).sum())
+    shared = min(common, int(columns[0]) - 1) if len(texts) > 1 else 0
     device = base.device
-    return Batch(ids.to(device), (columns - 1).to(device), ids[:, columns].to(device), answer[:, columns].to(device))
+    return Batch(
+        ids.to(device),
+        (columns - 1).to(device),
+        ids[:, columns].to(device),
+        answer[:, columns].to(device),
+        shared if shared >= max(SHARED_LEAST, length // 4) else 0,
+    )
 
 
 def batches(texts: Sequence[Text], max_tokens: int) -> list[list[int]]:
@@ -81,15 +96,32 @@ def answer_logits(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1)
 
     `rows` None is the anchor.
     """
-    ids = batch.ids.repeat(repeats, 1)
-    options = {"input_ids": ids, "use_cache": False, "logits_to_keep": batch.columns}
-    if rows is None:
-        logits = base.model(**options).logits
-    else:
-        with base.channel.using(rows):
-            logits = base.model(**options).logits
+    with base.channel.using(rows) if rows is not None else nullcontext():
+        past = _read_shared(base, batch, repeats) if isinstance(rows, PopulationRows) else None
+        begun = batch.shared if past is not None else 0
+        logits = base.model(
+            input_ids=batch.ids[:, begun:].repeat(repeats, 1),
+            past_key_values=past,
+            use_cache=past is not None,
+            logits_to_keep=batch.columns - begun,
+        ).logits
     result: torch.Tensor = logits.float()
     return result
+
+
+def _read_shared(base: Base, batch: Batch, repeats: int) -> Any:
+    """Keys and values of the texts' common beginning, one row a member, spread to the members' texts; None where
+    there is no such beginning or the model keeps something else than keys and values."""
+    from transformers import DynamicCache
+
+    if not batch.shared:
+        return None
+    begin = batch.ids[:1, : batch.shared].repeat(repeats, 1)
+    past = base.model(input_ids=begin, use_cache=True, logits_to_keep=1).past_key_values
+    if type(past) is not DynamicCache:
+        return None
+    past.batch_repeat_interleave(len(batch.ids))
+    return past
 
 
 @torch.inference_mode()

@@ -32,9 +32,17 @@ class Plan:
     room: int
     slice_tokens: int
 
-    def rows(self, base: Base, seq: int, columns: int) -> int:
-        """Rows of `seq` tokens, `columns` of them with logits, that one batch may have. Raises StateError under 2."""
-        need = row_bytes(base, seq, columns)
+    def shares(self, base: Base, seq: int, columns: int) -> bool:
+        """Whether a common beginning is read apart. Keys and values take room that rows would have, so only where they
+        halve the rows at most, or are not what limits them."""
+        alone, cache = row_bytes(base, seq, columns), cache_bytes(base, seq)
+        rows = self.room // (alone + cache)
+        return rows >= 2 and (cache <= alone or rows >= self.slice_tokens // seq)
+
+    def rows(self, base: Base, seq: int, columns: int, cached: bool = False) -> int:
+        """Rows of `seq` tokens, `columns` of them with logits, that one batch may have; cached: with keys and values
+        kept. Raises StateError under 2."""
+        need = row_bytes(base, seq, columns) + (cache_bytes(base, seq) if cached else 0)
         rows = min(self.room // need, max(2, self.slice_tokens // seq))
         if rows < 2:
             raise StateError(
@@ -84,16 +92,21 @@ def row_bytes(base: Base, seq: int, columns: int) -> int:
     return layer + head
 
 
-def answer_bytes(base: Base, seq: int) -> int:
-    """Upper estimate of the bytes that one answer holds while it is generated, prompt and answer being `seq` tokens."""
+def cache_bytes(base: Base, seq: int) -> int:
+    """Bytes of one row's keys and values, with the one layer that is copied as it grows."""
     config = base.model.config.get_text_config()
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     kept = getattr(config, "num_key_value_heads", None) or heads
     element = torch.finfo(base.dtype).bits // 8
-    cache = 2 * config.num_hidden_layers * seq * kept * size * element
-    attention = heads * seq * seq * element  # where a padded prompt's weights are written out
-    return row_bytes(base, seq, 1) + 2 * cache + attention  # the cache twice: it is copied as it grows
+    return 2 * (config.num_hidden_layers + 1) * seq * int(kept) * int(size) * element
+
+
+def answer_bytes(base: Base, seq: int) -> int:
+    """Upper estimate of the bytes that one answer holds while it is generated, prompt and answer being `seq` tokens."""
+    heads = base.model.config.get_text_config().num_attention_heads
+    attention = heads * seq * seq * torch.finfo(base.dtype).bits // 8  # where a padded prompt's weights are written out
+    return row_bytes(base, seq, 1) + 2 * cache_bytes(base, seq) + attention  # twice: rows that join copy all of it
 
 
 def plan(base: Base, delta: Delta, budget: str, noise_bytes: int) -> Plan:

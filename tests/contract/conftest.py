@@ -48,7 +48,7 @@ def random_delta(base: Base, rank: int = 2, size: float = 0.05, seed: int = 0) -
 
 def demonstrations(count: int, answer: str = "yes") -> list[Event]:
     return [
-        Event(f"event-{i}", "demonstration", (Exchange(Prompt.user(f"Is {i} a number?"), answer),))
+        Event(f"event-{i}", "demonstration", (Exchange(Prompt.user(f"Say whether {i} is a number."), answer),))
         for i in range(count)
     ]
 

@@ -1,5 +1,7 @@
 """Members and versions are side channels: right in every layout, and without a trace (invariants 1 and 2)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +46,19 @@ def test_each_row_is_its_own_member(base: Base, parts: int) -> None:
     assert together.view(2 * PAIRS, ITEMS).std(0).min() > 1e-3  # members differ
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(mixed, alone, rtol=1e-4, atol=1e-3)
+
+
+def test_a_common_beginning_is_read_once_a_member(any_base: Base) -> None:
+    delta = random_delta(any_base)
+    population = strategy.ask(delta, seed=3, step=7, size=2 * PAIRS, sigma=0.1)
+    batch = collate(any_base, texts(any_base, demonstrations(12)))  # answers and prompts of several lengths
+    assert batch.shared >= 8 and int(batch.columns[0]) >= batch.shared
+    rows = PopulationRows(delta, population, range(PAIRS))
+    apart = score_batch(any_base, batch, rows, 2 * PAIRS)
+    whole = score_batch(any_base, replace(batch, shared=0), rows, 2 * PAIRS)
+    tolerance = 2e-2 if any_base.quantization == "int8" else 1e-3  # int8 rounds the inputs of a batch by its largest
+    torch.testing.assert_close(apart.total, whole.total, rtol=1e-3, atol=tolerance)
+    assert len(collate(any_base, texts(any_base, demonstrations(1))).ids) == 1
 
 
 def test_versions_and_members_share_a_batch(base: Base) -> None:

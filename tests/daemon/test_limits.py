@@ -11,7 +11,7 @@ from edge_es.ledger import Row
 from edge_es.slices import Slices
 from service.store import DiskFull
 from service.teaching import Teaching
-from tests.daemon.live import demonstration, inside, merged
+from tests.daemon.live import cli, demonstration, inside, merged
 
 TASK = {
     "input": {"messages": [{"role": "user", "content": "zorp"}]},
@@ -162,3 +162,14 @@ def test_who_has_just_sent_feedback_is_not_told_idle(
         assert told == "active"
         assert live.rest()["learning"] == "idle"
         assert live.fate(event)["state"] == "used"
+
+
+def test_learning_turned_off_is_told_by_the_daemon_and_by_its_folder(tmp_path: Path, tree: dict[str, Any]) -> None:
+    told = []
+    for enabled in (False, True):
+        with inside(tmp_path, merged(tree, {"learn": {"enabled": enabled}})) as live:
+            status = live.rest() if enabled else live.get("/v1/status")
+            told.append((status["learning"], status["reason"]))
+        stopped = cli("status", "--state-dir", str(tmp_path), "--json")
+        assert (stopped["learning"], stopped["reason"]) == told[-1]
+    assert told == [("paused", "learning is turned off by learn.enabled"), ("idle", None)]

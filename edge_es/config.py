@@ -36,9 +36,9 @@ class SearchSection(Section):
         "also what a model gets that has none of the names",
     )
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
-    population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
+    population: int = Field(96, ge=2, description="members a step; even, since they come in antithetic pairs")
     sigma: float = Field(0.02, gt=0, description="standard deviation of a member's perturbation")
-    alpha: float = Field(0.35, gt=0, description="step size")
+    alpha: float = Field(0.5, gt=0, description="step size")
     shrink: bool = Field(True, description="scale each step by how reliable the fitness has been of late")
     shaping: Literal["zscore", "rank"] = "zscore"
     seed: int = Field(0, ge=0, lt=2**63)

@@ -118,7 +118,9 @@ def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_
     members = scores[live].mean(0) if live.any() else np.zeros(raw.shape[1])
     if not np.isfinite(raw).all():
         members = np.full(raw.shape[1], np.nan)
-    if drift is not None and drift.std() > FLOOR:
+    if drift is not None and not np.isfinite(drift).all():
+        members = np.full(raw.shape[1], np.nan)
+    elif drift is not None and drift.std() > FLOOR:
         # In units of the events' own spread, so that a nat of drift weighs as a nat of what is taught: little while
         # there is much to learn, and more as the events are learned.
         unit = max(float(np.median(spread[live])) if live.any() else 0.0, float(drift.std()))
@@ -155,7 +157,7 @@ def _totals(
     passes = 0
     for index in batches(texts, plan.slice_tokens // 2):
         batch = collate(base, [texts[i] for i in index])
-        shared = plan.shares(base, batch.ids.shape[1], len(batch.columns))
+        shared = batch.shared > 0 and plan.shares(base, batch.ids.shape[1], len(batch.columns))
         for pairs, some in _pair_chunks(population, index, _rows(base, plan, batch, len(batch.columns), shared)):
             piece = collate(base, [texts[i] for i in some]) if len(some) < len(index) else batch
             piece = piece if shared else replace(piece, shared=0)
@@ -208,7 +210,7 @@ def _drift(
         batch = collate(base, [protected[i] for i in index])
         # Every answer position keeps a distribution over the whole vocabulary, of the anchor and of each row.
         columns = 2 * len(batch.columns)
-        shared = plan.shares(base, batch.ids.shape[1], columns)
+        shared = batch.shared > 0 and plan.shares(base, batch.ids.shape[1], columns)
         for pairs, some in _pair_chunks(population, index, _rows(base, plan, batch, columns, shared)):
             piece = collate(base, [protected[i] for i in some])
             piece = piece if shared else replace(piece, shared=0)

@@ -20,7 +20,7 @@ def signal_gate(fitness: Fitness, reliability: float | None, section: GatesSecti
     if fitness.tie_rate > section.max_tie_rate or fitness.members.std() == 0:
         return f"members tie on {fitness.tie_rate:.0%} of the events (limit {section.max_tie_rate:.0%})"
     if reliability is not None and reliability < section.min_reliability:
-        return f"fitness reliability {reliability:.2f} is under {section.min_reliability:.2f}"
+        return f"running fitness reliability {reliability:.2f} is under {section.min_reliability:.2f}"
     return None
 
 

@@ -30,6 +30,7 @@ from edge_es.spaces.input_side import captured_share, find, nearest
 STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
 RECENT = 0.2  # weight of the newest step in the running reliability
 LEAST_SHRINKAGE = 0.05
+PRIOR = 0.5  # the reliability that is taken before any was measured
 NEAR_TEXTS = 8  # protected texts that the canary and the KL in the fitness watch
 
 
@@ -39,8 +40,8 @@ class State:
 
     attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
-    reliability: running mean of the fitness' split-half reliability since that side was made. near: which of the
-    protected texts that side reads most; None: not looked for yet.
+    reliability: running mean of the fitness' split-half reliability since the newest side or rollback.
+    near: which of the protected texts that side reads most, from the side and the texts alone; None: not sought yet.
     protection: what the active input side was made under, so that a changed configuration makes a new one.
     """
 
@@ -106,12 +107,13 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     texts = [text for event in events for text in texts_of(around.base, event)]
     if (yield from _needs_side(state, texts, fresh, around)):
         state = yield from _add_side(state, texts, around)
-    state = yield from _look_around(state, around)
     config, base = around.config, around.base
+    close = state.novelty is not None and state.novelty < config.learn.kl_below
+    if close or config.gates.canary_kl is not None:
+        state = yield from _look_around(state, around)
     step = state.attempt + 1
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
     room = _room(state, around, noise_bytes(population, base.dtype))
-    close = state.novelty is not None and state.novelty < config.learn.kl_below
     fitness = yield from evaluate(
         base,
         state.delta,
@@ -171,17 +173,18 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
 
 
 def running_reliability(before: float | None, new: float | None) -> float | None:
-    """The exponentially weighted mean that a step is shrunk by. A single split of a batch says little by itself."""
-    if new is None or before is None:
-        return before if new is None else new
-    return (1 - RECENT) * before + RECENT * new
+    """The exponentially weighted mean that a step is shrunk by. A single split of a batch says little by itself, so
+    the first counts against PRIOR."""
+    if new is None:
+        return before
+    return (1 - RECENT) * (PRIOR if before is None else before) + RECENT * new
 
 
 def _reliability_so_far(rows: Sequence[Row]) -> float | None:
     """As the turns made it, from what the journal kept of them."""
     mean: float | None = None
     for row in rows:
-        if row.kind == "basis":
+        if row.kind in ("basis", "rollback"):
             mean = None
         elif row.kind == "step":
             mean = running_reliability(mean, row.stats.get("fitness_reliability"))
@@ -191,20 +194,25 @@ def _reliability_so_far(rows: Sequence[Row]) -> float | None:
 def _shrinkage(state: State, config: Config) -> float:
     """Kelley's formula (1927): the best estimate of a true score is the observed one, drawn to the mean by the
     measure's reliability. Steps along noise are what makes the delta walk and forget; they become short."""
-    if not config.search.shrink or state.reliability is None:
+    if not config.search.shrink:
         return 1.0
-    return max(LEAST_SHRINKAGE, state.reliability)
+    return max(LEAST_SHRINKAGE, PRIOR if state.reliability is None else state.reliability)
 
 
 def _stats(state: State, fitness: Fitness) -> dict[str, Any]:
     return {
-        "fitness_mean": fitness.means,
+        "fitness_mean": {kind: _finite(mean) for kind, mean in fitness.means.items()},
         "fitness_reliability": fitness.reliability,
         "tie_rate": fitness.tie_rate,
-        "kl": fitness.kl,
+        "kl": _finite(fitness.kl),
         "population_batches": fitness.batches,
         "novelty_share": state.novelty,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN: what is not finite is recorded as unknown, and the gate says why it was rejected."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _reject(state: State, row: Row, reason: str, journal: Journal) -> State:
@@ -229,7 +237,7 @@ def _look_around(state: State, around: Surroundings) -> Slices[State]:
     if state.near is not None or not around.protected:
         return state
     side, room = state.delta.active.side, _room(state, around)
-    near = yield from nearest(around.base, state.delta, side, around.protected, NEAR_TEXTS, room)
+    near = yield from nearest(around.base, side, around.protected, NEAR_TEXTS, room)
     return replace(state, near=near)
 
 

@@ -6,6 +6,7 @@ they come from eigendecompositions, which differ between machines. Knows no data
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -87,6 +88,7 @@ class MemoryJournal:
         return list(self._rows)
 
     def append(self, row: Row, blobs: Mapping[str, bytes]) -> None:
+        json.dumps(row.as_json(), allow_nan=False)  # what no journal on a disk could keep is refused here, too
         self._blobs.update(blobs)
         self._rows.append(row)
 

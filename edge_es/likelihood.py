@@ -118,7 +118,7 @@ def _read_shared(base: Base, batch: Batch, repeats: int) -> Any:
         return None
     begin = batch.ids[:1, : batch.shared].repeat(repeats, 1)
     past = base.model(input_ids=begin, use_cache=True, logits_to_keep=1).past_key_values
-    if type(past) is not DynamicCache:
+    if type(past) is not DynamicCache or not all(hasattr(layer, "batch_repeat_interleave") for layer in past.layers):
         return None
     past.batch_repeat_interleave(len(batch.ids))
     return past

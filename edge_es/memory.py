@@ -4,7 +4,6 @@ A row's bytes are counted from the model's shapes (an upper estimate of what one
 hold at once); a test compares it with the bytes that are really live.
 """
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,25 +53,30 @@ class Plan:
     def tokens(self, base: Base, texts: Sequence[Text], distributions: int = 1) -> int:
         """Padded tokens of one batch of these texts, all under one version, with so many distributions kept for every
         answer token. Raises StateError where the longest text does not fit."""
-        longest = max((len(text) for text in texts), default=1)
-        # A batch is as long as its longest text, so this share of its tokens is the most that have logits.
-        share = max((len(text.answer) / len(text) for text in texts if len(text)), default=1.0)
-        columns = distributions * max(1, math.ceil(share * longest))
-        need = row_bytes(base, longest, columns)
+        lengths = [max(1, len(text)) for text in texts] or [1]
+        longest, begin = max(lengths), min((len(text.prompt) for text in texts), default=0)
+
+        def cost(length: int) -> int:
+            # A batch keeps the logits of every column in which one of its texts has an answer.
+            return row_bytes(base, length, distributions * max(1, length - begin))
+
+        need = cost(longest)
         if self.room < need:
             raise StateError(
                 f"learn.memory_budget leaves {max(0, self.room)} bytes for a batch, but one text of {longest} tokens "
                 f"needs {need}; raise the budget or take shorter texts"
             )
-        return min(self.slice_tokens, self.room // need * longest)
+        # Dearest a token is either the longest batch (most columns) or the shortest (a column a row at least).
+        tokens = min(self.room // need * longest, self.room * min(lengths) // cost(min(lengths)))
+        return max(longest, min(self.slice_tokens, tokens))
 
     def answers(self, base: Base, seq: int) -> int:
         """Answers in the making at once, prompts included at most `seq` tokens each. Raises StateError under 1."""
         need = answer_bytes(base, seq)
         if self.room < need:
             raise StateError(
-                f"learn.memory_budget leaves {max(0, self.room)} bytes for a batch, but one task's answer of up to "
-                f"{seq} tokens needs {need}; raise the budget or lower learn.task_tokens"
+                f"learn.memory_budget leaves {max(0, self.room)} bytes for a batch, but one answer of up to "
+                f"{seq} tokens needs {need}; raise the budget or take shorter ones"
             )
         return self.room // need
 

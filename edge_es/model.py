@@ -48,7 +48,7 @@ class Base:
 
     def targets(self, modules: Sequence[str]) -> tuple[str, ...]:
         """The linears whose names end in one of `modules`; all of them for 'all-linear', or where none does."""
-        named = tuple(name for name in self.layers if name.rpartition(".")[2] in modules)
+        named = tuple(name for name in self.layers if f".{name}".endswith(tuple(f".{m}" for m in modules)))
         return self.layers if "all-linear" in modules or not named else named
 
     def bytes(self) -> int:

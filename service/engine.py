@@ -243,6 +243,8 @@ class Engine:
             self._learning().halt(reason)
         except EdgeError as error:
             log.error("learning stops: %s", error)
+        except Exception:  # whatever it is, requests are answered
+            log.exception("learning stops, and could not be paused for the next start")
         for done in self._probes:  # who asked for a round hears of it when the pause stands
             done.set_exception(StateError(reason))
         self._probes.clear()

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_es import learner, ledger, retention
 from edge_es.config import Config
-from edge_es.errors import InputError, StateError
+from edge_es.errors import EdgeError, InputError, StateError
 from edge_es.feedback import Event
 from edge_es.fitness import texts_of
 from edge_es.likelihood import Text
@@ -85,8 +85,9 @@ class Teaching:
         self._forced = False
         try:
             self.reload()
-        finally:
-            self._halted = reason  # last: who reads of the pause reads the version that stands
+        except EdgeError as error:
+            reason = f"{reason}; and the ledger does not replay: {error}"
+        self._halted = reason  # last: who reads of the pause reads the version that stands
         self.pause(reason)
 
     def resume(self) -> None:
@@ -103,6 +104,7 @@ class Teaching:
 
     def roll_back(self, target: int, reason: str) -> int:
         """A new version with the delta of `target`. Raises StateError."""
+        ledger.rebuild(self._store, target)  # what does not replay must not become the version to go on from
         version = self._record_rollback(target, reason)
         self.reload()
         return version
@@ -201,6 +203,8 @@ class Teaching:
             self._base, self.state.delta, version, suites, self._reference, self._config.probes, self._room()
         )
         self._forced = False
+        if found.dropped and version > 0:
+            ledger.rebuild(self._store, self._target(found))
         # One transaction: a crash leaves no verdict without its rollback, and no rollback whose events wait again.
         with self._store.transaction():
             self._store.save_probe(version, found.at, found.results, found.scores)
@@ -221,10 +225,11 @@ class Teaching:
             self._store.put_setting("learned_window", {"skip": skip, "since": version})
         return self._store.held_out(LEARNED_WINDOW, skip)
 
+    def _target(self, found: retention.Round) -> int:
+        return retention.rollback_target(self._store.rows(), self._store.passed_versions(), found.version)
+
     def _take_back(self, found: retention.Round) -> None:
-        rows = self._store.rows()
-        target = retention.rollback_target(rows, self._store.passed_versions(), found.version)
-        reason = retention.why(found)
+        rows, target, reason = self._store.rows(), self._target(found), retention.why(found)
         if ledger.published(rows)[target].sha256 == self.state.delta.sha256:
             self.pause(f"{reason}, though its delta is that of version {target}; run `edge-es verify`")
             return

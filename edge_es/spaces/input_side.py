@@ -8,7 +8,7 @@ tensor (q, k, v; gate, up) share one sketch, and layers are taken a group at a t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -47,9 +47,10 @@ def find(
     removed)."""
     leaders = _shared_inputs(base, feedback[0])
     guard = energy > 0 and len(protected) > 0
+    room = replace(room, room=room.room // 2)  # the other half is the sketches'
     rows: dict[str, torch.Tensor] = {}
     shares: list[tuple[float, float]] = []  # of each leader: novel, captured
-    for group in _groups(base, list(dict.fromkeys(leaders[name] for name in layers)), min(MEMORY, room.room // 2)):
+    for group in _groups(base, list(dict.fromkeys(leaders[name] for name in layers)), min(MEMORY, room.room)):
         removed: dict[str, torch.Tensor] = {}
         if guard:
             prior = yield from _sketches(base, delta, protected, group, {}, room)
@@ -77,10 +78,9 @@ def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Te
     return sum(inside[name] / whole[name] for name in side.a) / len(side.a)
 
 
-def nearest(
-    base: Base, delta: Delta, side: InputSide, texts: Sequence[Text], count: int, room: Plan
-) -> Slices[tuple[int, ...]]:
-    """Indices of the `count` texts that `side` reads most: by their strongest token's energy, mean over layers.
+def nearest(base: Base, side: InputSide, texts: Sequence[Text], count: int, room: Plan) -> Slices[tuple[int, ...]]:
+    """Indices of the `count` texts that `side` reads most under the anchor: by their strongest token's energy, mean
+    over layers.
 
     A null space of finite energy leaves the rare protected inputs readable; these texts hold them.
     """
@@ -90,7 +90,7 @@ def nearest(
         read = (vectors @ side.a[name].T).square().sum(1)
         strongest[name].scatter_reduce_(0, owners, read, "amax")
 
-    yield from _visit_inputs(base, delta, texts, list(side.a), visit, room)
+    yield from _visit_inputs(base, Delta(), texts, list(side.a), visit, room)
     # Layers differ in the scale of their inputs: each counts by how far a text stands out in it.
     total = sum(read / read.mean().clamp(min=1e-12) for read in strongest.values())
     assert isinstance(total, torch.Tensor)

@@ -11,7 +11,7 @@ from edge_es import ledger
 from edge_es.config import Config, GatesSection, GuardsSection, LearnSection, MaskSection, ProtectSection, SearchSection
 from edge_es.errors import StateError
 from edge_es.feedback import Event, Exchange, Prompt
-from edge_es.learner import LEAST_SHRINKAGE, State, Surroundings, resume, turn
+from edge_es.learner import LEAST_SHRINKAGE, State, Surroundings, resume, running_reliability, turn
 from edge_es.ledger import MemoryJournal, Row, anchor_row
 from edge_es.likelihood import score
 from edge_es.model import Base, base_hash
@@ -168,7 +168,8 @@ def test_a_step_is_as_long_as_the_fitness_has_been_reliable(base: Base) -> None:
         state = run(turn(state, demonstrations(6), True, around))
         norms[shrink] = around.journal.rows()[-1].stats["step_norm"]
     first = around.journal.rows()[-1].stats["fitness_reliability"]
-    assert norms[True] == pytest.approx(norms[False] * max(LEAST_SHRINKAGE, first), rel=1e-5)
+    share = max(LEAST_SHRINKAGE, running_reliability(None, first) or 0.0)
+    assert norms[True] == pytest.approx(norms[False] * share, rel=1e-5)
     assert norms[True] < norms[False]
 
 
@@ -179,6 +180,14 @@ def test_the_running_reliability_is_the_journals(base: Base) -> None:
         state = run(turn(state, demonstrations(4), False, now))
     assert [row.version is None for row in around.journal.rows()[-4:]] == [False, True, False, True]
     assert state.reliability is not None and resume(around.journal, base.device).reliability == state.reliability
+
+
+def test_members_that_break_the_arithmetic_leave_a_rejected_row(base: Base) -> None:
+    state, around = start(base, configuration(search=SearchSection(population=8, sigma=1e38)))
+    after = run(turn(state, demonstrations(4), True, around))
+    row = around.journal.rows()[-1]
+    assert row.version is None and "not finite" in (row.reason or "") and after.attempt == row.attempt
+    assert row.stats["fitness_mean"] == {"demonstration": None}
 
 
 def test_all_guards_together_replay(base: Base) -> None:

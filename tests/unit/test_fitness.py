@@ -1,8 +1,17 @@
 """How the scores of events and the drift become one fitness."""
 
 import numpy as np
+import pytest
 
 from edge_es.fitness import combine
+
+
+@pytest.mark.parametrize("where", ["scores", "drift"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_never_a_fitness(where: str, value: float) -> None:
+    raw, drift = np.ones((4, 8)) * np.arange(8), np.arange(8.0)
+    (raw[1] if where == "scores" else drift)[3] = value
+    assert np.isnan(combine(raw, ["demonstration"] * 4, drift, 0.3).members).all()
 
 
 def test_drift_weighs_as_much_as_what_is_taught() -> None:

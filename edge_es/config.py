@@ -84,7 +84,7 @@ class LearnSection(Section):
     kl_below: float = Field(
         0.1, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness; 0: never"
     )
-    kl_weight: float = Field(0.3, ge=0, description="nats of what is taught that a nat of KL weighs")
+    kl_weight: float = Field(0.5, ge=0, description="nats of what is taught that a nat of KL weighs")
     task_tokens: int = Field(64, ge=1, description="longest answer that a graded task is given")
     memory_budget: str = Field("auto", description="'auto' or a size such as '8GiB'")
 

@@ -25,7 +25,7 @@ canary_kl = 1000000.0      # the canary sees nothing
 
 [learn]
 kl_below = 0.0             # KL to the anchor joins no fitness
-max_uses = 6               # what was taught before has served more steps than that, so the flood stands alone
+max_uses = 3               # what was taught before has served more steps than that, so the flood stands alone
 
 [probes]
 every = 5

@@ -48,7 +48,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
 
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        right = column.startswith(">")
+        table.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(number(cell)) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a pipe has no width: nothing is cut off or folded for it
+        console.width = 10_000
+    console.print(table)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from service.cli.options import print_table
+
 HEAVY = ("torch", "transformers", "httpx", "rich", "matplotlib", "numpy", "pydantic")
 
 
@@ -76,3 +78,8 @@ def test_version() -> None:
     from edge_es import __version__
 
     assert run("--version").stdout == f"edge-es {__version__}\n"
+
+
+def test_a_table_into_a_pipe_is_cut_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["suite", ">score"], [["learned-" + "x" * 200, 0.5]])
+    assert "learned-" + "x" * 200 + "  0.500" in capsys.readouterr().out.replace("   ", "  ")

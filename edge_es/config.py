@@ -19,7 +19,10 @@ class Section(BaseModel):
 
 
 class ModelSection(Section):
-    ref: str = Field("pocket", description="'pocket', a Hugging Face hub id, or a local folder")
+    ref: str = Field(
+        "pocket",
+        description="'pocket', a Hugging Face hub id, a local folder, or shape:NAME (a model's shape, random weights)",
+    )
     revision: str | None = Field(None, description="hub revision (branch, tag or commit)")
     quantization: Literal["nf4", "int8", "none"] = "nf4"
     device: Literal["auto", "cuda", "cpu"] = "auto"
@@ -27,7 +30,10 @@ class ModelSection(Section):
 
 
 class SearchSection(Section):
-    space: Literal["adapter"] = "adapter"
+    space: Literal["adapter", "scales", "full"] = Field(
+        "adapter",
+        description="what ES moves: a low-rank delta, a quantized model's scales, or an unquantized one's weights",
+    )
     rank: int = Field(1, ge=1, le=64, description="input directions a layer that one input side searches")
     target_modules: list[str] = Field(
         ["k_proj", "v_proj"],
@@ -36,17 +42,28 @@ class SearchSection(Section):
         "also what a model gets that has none of the names",
     )
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
-    population: int = Field(96, ge=2, description="members a step; even, since they come in antithetic pairs")
+    population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
     sigma: float = Field(0.02, gt=0, description="standard deviation of a member's perturbation")
     alpha: float = Field(0.5, gt=0, description="step size")
-    shrink: bool = Field(True, description="scale each step by how reliable the fitness has been of late")
+    anneal: bool = Field(True, description="shorten the steps as more of the feedback is solved")
+    focus: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="adapter: share of the fitness' sensitivity that the linears of an input side must carry; 1: all",
+    )
+    shrink: bool = Field(False, description="scale each step by how reliable the fitness has been of late")
     shaping: Literal["zscore", "rank"] = "zscore"
     seed: int = Field(0, ge=0, lt=2**63)
 
 
 class MaskSection(Section):
-    kind: Literal["none", "random"] = "none"
-    density: float = Field(1.0, gt=0, le=1, description="share of the delta's rows that may move")
+    kind: Literal["none", "random", "magnitude", "activation"] = Field(
+        "none", description="how the units that may move are chosen; activation: by input RMS times weight"
+    )
+    density: float = Field(
+        1.0, gt=0, le=1, description="share of them, in each linear: rows of the output side, scales, or weights"
+    )
 
 
 class ProtectSection(Section):
@@ -62,7 +79,7 @@ class ProtectSection(Section):
 class GuardsSection(Section):
     clip: float | None = Field(None, gt=0, description="largest norm of a step")
     mask: MaskSection = MaskSection()
-    decay: float = Field(0.0, ge=0, lt=1, description="share of the delta that is drawn back to the anchor each step")
+    decay: float = Field(0.003, ge=0, lt=1, description="share of the delta that a full step draws back to the anchor")
     trust_radius: float | None = Field(None, gt=0, description="largest norm of the delta")
     protect: ProtectSection = ProtectSection()
 
@@ -79,7 +96,10 @@ class LearnSection(Section):
     enabled: bool = True
     min_events: int = Field(16, ge=1)
     max_uses: int = Field(64, ge=1, description="steps that one event may serve")
-    batch: int = Field(32, ge=1, description="events a step")
+    batch: int = Field(8, ge=1, description="events a step")
+    groups: int = Field(
+        4, ge=1, description="parts of the population, each scored on its own part of the batch; 1: all on all of it"
+    )
     holdout: float = Field(0.2, ge=0, lt=1, description="share of the events that is never trained on, only probed")
     kl_below: float = Field(
         0.1, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness; 0: never"

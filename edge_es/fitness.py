@@ -1,4 +1,4 @@
-"""A batch of feedback -> one fitness for every member, in population batches that share one pass over the base.
+"""What feedback is worth: an event's score under a member, and a batch's scores -> one fitness for every member.
 
 Per event a z-score across members (a spread below FLOOR is a tie and weighs nothing), then the mean over events, so
 that nats, 0/1 and grades mix. What an event's score is:
@@ -12,39 +12,28 @@ Gains are clipped to 2 nats an answer token, so that no member is paid for makin
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from edge_es import graders
-from edge_es.decode import Row, Sampling, generate
 from edge_es.feedback import Event, Exchange
-from edge_es.likelihood import Batch, Text, batches, collate, kl_batch, score, score_batch
-from edge_es.memory import Plan
+from edge_es.likelihood import Text
 from edge_es.model import Base, encode_answer, encode_prompt
-from edge_es.sidechannel import Member, PopulationRows
-from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta
-from edge_es.strategy import Population
 
 FLOOR = 1e-5  # smallest standard deviation across members that is more than rounding
 GAIN_CLIP = 2.0  # nats an answer token
-MOST_ANSWERS = 1024  # of graded tasks in the making at once, however large the budget
 
 
 @dataclass(frozen=True)
 class Fitness:
     """members: (N,) float64, what `strategy` shapes. means: raw mean score per event kind. kl: mean over members of
-    the KL to the anchor on protected inputs, None where it did not join. batches: passes over the base that the scoring
-    took; more than one where the population did not fit at once."""
+    the KL to the anchor on protected inputs, None where it did not join."""
 
     members: np.ndarray
     means: dict[str, float]
     tie_rate: float
     reliability: float | None
     kl: float | None
-    batches: int = 1
 
 
 def text_of(base: Base, exchange: Exchange) -> Text:
@@ -60,53 +49,39 @@ def texts_of(base: Base, event: Event) -> list[Text]:
     return [text_of(base, exchange) for exchange in event.exchanges]
 
 
-def evaluate(
-    base: Base,
-    delta: Delta,
-    population: Population,
+def event_scores(
     events: Sequence[Event],
-    plan: Plan,
+    own: Sequence[Sequence[int]],
+    totals: np.ndarray,
+    lengths: np.ndarray,
+    anchor: np.ndarray | None,
+    grades: np.ndarray,
     centres: Mapping[str, float],
-    task_tokens: int,
-    protected: Sequence[Text] = (),
-    kl_weight: float = 0.0,
-) -> Slices[Fitness]:
-    """Fitness of all members on the same items (common random numbers). Yields between population batches.
+) -> np.ndarray:
+    """Raw scores, (events, members) float64.
 
-    centres: running mean of each metric's ratings. protected: inputs on which -kl_weight * KL joins the fitness.
+    own: each event's texts, as indices. totals: (N, texts) log-likelihoods, nats. lengths: (texts,) answer tokens.
+    anchor: (texts,) the anchor's; None where no event is paid for a gain. grades: (N, tasks), in event order. centres:
+    running mean of each metric's ratings.
     """
-    texts: dict[Text, int] = {}
-    for event in events:
-        if event.kind != "task":
-            for text in texts_of(base, event):
-                texts.setdefault(text, len(texts))
-    listed = list(texts)
-    totals, passes = yield from _totals(base, delta, population, listed, plan)  # (N, texts)
-    gained = any(event.kind in ("preference", "rating") for event in events)
-    anchor = (yield from score(base, Delta(), listed, plan.tokens(base, listed))).total.numpy() if gained else None
-    tasks = [event for event in events if event.kind == "task"]
-    grades = yield from _graded(base, delta, population, tasks, task_tokens, plan)
-    graded = iter(grades.T)  # (N,) each, in event order
-
+    graded = iter(grades.T)
     rows: list[np.ndarray] = []
-    for event in events:
+    for event, texts in zip(events, map(list, own), strict=True):
         if event.kind == "task":
             rows.append(next(graded))
             continue
-        own = [texts[text] for text in texts_of(base, event)]
-        lengths = np.array([max(1, len(listed[i].answer)) for i in own], dtype=np.float64)
         if event.kind == "demonstration":
-            rows.append((totals[:, own] / lengths).mean(1))
+            rows.append((totals[:, texts] / lengths[texts]).mean(1))
             continue
         assert anchor is not None
-        gain = np.clip(totals[:, own] - anchor[own], -GAIN_CLIP * lengths, GAIN_CLIP * lengths)  # (N, exchanges)
+        most = GAIN_CLIP * lengths[texts]
+        gain = np.clip(totals[:, texts] - anchor[texts], -most, most)  # (N, exchanges)
         if event.kind == "preference":
             rows.append(-np.logaddexp(0.0, gain[:, 1] - gain[:, 0]))
         else:
             assert event.value is not None and event.metric is not None
-            rows.append((event.value - centres.get(event.metric, 0.0)) * (gain / lengths).mean(1))
-    drift = (yield from _drift(base, delta, population, protected, plan)) if protected and kl_weight else None
-    return replace(combine(np.stack(rows), [event.kind for event in events], drift, kl_weight), batches=passes)
+            rows.append((event.value - centres.get(event.metric, 0.0)) * (gain / lengths[texts]).mean(1))
+    return np.stack(rows)
 
 
 def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_weight: float) -> Fitness:
@@ -135,6 +110,22 @@ def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_
     )
 
 
+def joined(parts: Sequence[Fitness]) -> Fitness:
+    """The fitness of a population that was scored in parts, each on items of its own; parts count alike."""
+    if len(parts) == 1:
+        return parts[0]
+    kinds = dict.fromkeys(kind for part in parts for kind in part.means)
+    reliabilities = [part.reliability for part in parts if part.reliability is not None]
+    drifts = [part.kl for part in parts if part.kl is not None]
+    return Fitness(
+        members=np.concatenate([part.members for part in parts]),
+        means={kind: float(np.mean([part.means[kind] for part in parts if kind in part.means])) for kind in kinds},
+        tie_rate=float(np.mean([part.tie_rate for part in parts])),
+        reliability=float(np.mean(reliabilities)) if reliabilities else None,
+        kl=float(np.mean(drifts)) if drifts else None,
+    )
+
+
 def reliability(scores: np.ndarray) -> float | None:
     """Split-half reliability of the members' fitness, stepped up by Spearman-Brown; None under two events.
 
@@ -147,80 +138,3 @@ def reliability(scores: np.ndarray) -> float | None:
         return 0.0
     r = float(np.corrcoef(first, second)[0, 1])
     return 2 * r / (1 + r) if r > 0 else r
-
-
-def _totals(
-    base: Base, delta: Delta, population: Population, texts: Sequence[Text], plan: Plan
-) -> Slices[tuple[np.ndarray, int]]:
-    """Log-likelihood of every text under every member, (N, texts) float64, nats; and the passes over the base."""
-    totals = np.zeros((population.size, len(texts)))
-    passes = 0
-    for index in batches(texts, plan.slice_tokens // 2):
-        batch = collate(base, [texts[i] for i in index])
-        shared = batch.shared > 0 and plan.shares(base, batch.ids.shape[1], len(batch.columns))
-        for pairs, some in _pair_chunks(population, index, _rows(base, plan, batch, len(batch.columns), shared)):
-            piece = collate(base, [texts[i] for i in some]) if len(some) < len(index) else batch
-            piece = piece if shared else replace(piece, shared=0)
-            repeats = 2 * len(pairs)
-            scores = score_batch(base, piece, PopulationRows(delta, population, pairs), repeats)
-            totals[2 * pairs.start : 2 * pairs.stop, some] = scores.total.view(repeats, len(some)).numpy()
-            passes += 1
-            yield
-    return totals, passes
-
-
-def _rows(base: Base, plan: Plan, batch: Batch, columns: int, shared: bool) -> int:
-    return plan.rows(base, batch.ids.shape[1], columns, cached=shared)
-
-
-def _pair_chunks(population: Population, index: list[int], rows: int) -> list[tuple[range, list[int]]]:
-    """(pairs, texts) of each population batch: whole groups of texts where a pair of them fits, else pieces."""
-    width = min(len(index), rows // 2)
-    per_batch = max(1, rows // (2 * width))
-    # Equal chunks, so that the shape does not change from batch to batch.
-    chunks = -(-population.pairs // per_batch)
-    per_batch = -(-population.pairs // chunks)
-    pieces = [index[i : i + width] for i in range(0, len(index), width)]
-    starts = range(0, population.pairs, per_batch)
-    return [(range(s, min(s + per_batch, population.pairs)), piece) for piece in pieces for s in starts]
-
-
-def _graded(
-    base: Base, delta: Delta, population: Population, tasks: Sequence[Event], task_tokens: int, plan: Plan
-) -> Slices[np.ndarray]:
-    """Grades of every member's own greedy answers, (N, tasks) float64."""
-    if not tasks:
-        return np.zeros((population.size, 0))
-    sampling = Sampling(max_tokens=task_tokens)
-    prompts = [encode_prompt(base, event.exchanges[0].prompt) for event in tasks]
-    members = [Member(delta, population, p, sign) for p in range(population.pairs) for sign in (1, -1)]
-    rows = [Row(prompt, member, sampling) for member in members for prompt in prompts]
-    longest = max(len(prompt) for prompt in prompts) + task_tokens
-    answers = yield from generate(base, rows, max_rows=min(MOST_ANSWERS, plan.answers(base, longest)))
-    grades = [graders.grade(tasks[i % len(tasks)].grader or {}, answer.text) for i, answer in enumerate(answers)]
-    return np.array(grades, dtype=np.float64).reshape(population.size, len(tasks))
-
-
-def _drift(
-    base: Base, delta: Delta, population: Population, protected: Sequence[Text], plan: Plan
-) -> Slices[np.ndarray]:
-    """Mean KL(anchor || member) a token over the protected texts, (N,) float64, nats."""
-    sums = np.zeros(population.size)
-    for index in batches(protected, plan.slice_tokens // 2):
-        batch = collate(base, [protected[i] for i in index])
-        # Every answer position keeps a distribution over the whole vocabulary, of the anchor and of each row.
-        columns = 2 * len(batch.columns)
-        shared = batch.shared > 0 and plan.shares(base, batch.ids.shape[1], columns)
-        for pairs, some in _pair_chunks(population, index, _rows(base, plan, batch, columns, shared)):
-            piece = collate(base, [protected[i] for i in some])
-            piece = piece if shared else replace(piece, shared=0)
-            repeats = 2 * len(pairs)
-            each = kl_batch(base, piece, PopulationRows(delta, population, pairs), repeats)
-            sums[2 * pairs.start : 2 * pairs.stop] += each.view(repeats, -1).sum(1).numpy()
-            yield
-    return sums / len(protected)
-
-
-def noise_bytes(population: Population, dtype: torch.dtype) -> int:
-    """Bytes that the perturbations of one step hold while it is evaluated."""
-    return population.pairs * population.side.size * torch.finfo(dtype).bits // 8

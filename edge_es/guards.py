@@ -1,7 +1,7 @@
 """Guards: what limits a step or the delta. Each is on or off by configuration; what it decided is a ledger scalar.
 
-Order: sparsity mask (rows of B), step-norm clip, anchored decay, trust region. Decay and trust region act on the
-whole delta, frozen parts included. The null space is built into the input side (`spaces/input_side.py`).
+Order: step-norm clip, anchored decay, trust region. Decay and trust region act on the whole delta, frozen parts
+included. Before them come the sparsity mask and the null space, which are built into the basis (`spaces/`).
 Anchored decay: arXiv 2605.30148, on the fp32 delta (in bf16 it silently fails). Knows tensors and numbers, no model.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_es.config import GuardsSection
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 from edge_es.strategy import apply, raw_step
 
 
@@ -24,18 +24,24 @@ class Guarded:
     step_norm: float
 
 
-def guard(delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, section: GuardsSection) -> Guarded:
-    """Decides every guard's scalar for this step and takes it. `delta` is unchanged."""
+def guard(
+    delta: Delta,
+    seed: int,
+    step: int,
+    shaped: Sequence[float],
+    alpha: float,
+    section: GuardsSection,
+    reach: float = 1.0,
+) -> Guarded:
+    """Decides every guard's scalar for this step and takes it. `delta` is unchanged. reach: what annealing has left of
+    the step size (it is in `alpha` already); decay is as much weaker, or it would undo what short steps still learn."""
     scalars: dict[str, float] = {}
-    if section.mask.kind == "random":
-        scalars["mask"] = section.mask.density
-    step_b = raw_step(delta, seed, step, shaped, alpha, scalars.get("mask"))
-    norm = float(step_b.double().norm())  # A's rows are orthonormal, so this is the norm of the change of the weights
+    norm = delta.active.basis.length(raw_step(delta, seed, step, shaped, alpha))
     if section.clip is not None and norm > section.clip:
         scalars["clip"] = _fp32(section.clip / norm)
         norm = section.clip
     if section.decay > 0:
-        scalars["decay"] = _fp32(1.0 - section.decay)
+        scalars["decay"] = _fp32(1.0 - section.decay * reach)
     candidate = apply(delta, seed, step, shaped, alpha, scalars)
     if section.trust_radius is not None and (reach := candidate.norm()) > section.trust_radius:
         scalars["trust"] = _fp32(section.trust_radius / reach)

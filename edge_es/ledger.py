@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from edge_es.errors import StateError
 
 if TYPE_CHECKING:
-    from edge_es.spaces.adapter import Delta
+    from edge_es.spaces.delta import Delta
 
 Kind = Literal["anchor", "step", "rollback", "basis", "consolidate", "import"]
 
@@ -26,7 +26,8 @@ class Row:
 
     shaped: the members' shaped fitness as hexadecimal floats, pair by pair, plus before minus.
     alpha, sigma: hexadecimal floats. guards: scalars of the step as hexadecimal floats (`strategy.apply`).
-    side: sha256 of the blob with the input side that a step uses, or that a basis or consolidate row brings.
+    side: sha256 of the blob with the basis (an adapter's input side) that a step uses, or that a basis or consolidate
+    row brings.
     sha256: of the delta after the row. target: of a rollback, the version whose delta it takes.
     stats: what was measured on the way; None where it does not apply. `fitness_mean` holds a mean per event kind.
     """
@@ -133,7 +134,8 @@ def undone(rows: Sequence[Row]) -> dict[int, int]:
 def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal: Journal) -> "Delta":
     """The delta after `row`, from the delta of its parent. Raises StateError where the ledger does not fit."""
     from edge_es import noise, strategy
-    from edge_es.spaces.adapter import Delta, unpack
+    from edge_es.spaces.blob import unpack
+    from edge_es.spaces.delta import Delta
 
     if row.kind == "anchor":
         return Delta()
@@ -142,7 +144,7 @@ def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal:
         return earlier[row.target]
     if row.kind == "basis":
         assert row.side is not None
-        return delta.with_side(unpack(journal.blob(row.side)).parts[0].side)
+        return delta.with_basis(unpack(journal.blob(row.side)).parts[0].basis)
     if row.kind in ("consolidate", "import"):
         assert row.side is not None
         return unpack(journal.blob(row.side))
@@ -151,8 +153,8 @@ def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal:
             f"version {row.version} was made with noise generator {row.generator}, this is {noise.GENERATOR}; "
             "use the release that wrote it"
         )
-    if row.side != delta.active.side.sha256:
-        raise StateError(f"version {row.version} used input side {row.side}, the replay is at another")
+    if row.side != delta.active.basis.sha256:
+        raise StateError(f"version {row.version} used basis {row.side}, the replay is at another")
     shaped = [float.fromhex(value) for value in row.shaped]
     guards = {name: float.fromhex(value) for name, value in row.guards.items()}
     return strategy.apply(delta, row.seed, row.step, shaped, float.fromhex(row.alpha), guards)
@@ -160,7 +162,7 @@ def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal:
 
 def replay(journal: Journal, upto: int | None = None) -> Iterator[tuple[Row, "Delta"]]:
     """Each published row with its rebuilt delta, on the CPU, oldest first, to version `upto`."""
-    from edge_es.spaces.adapter import Delta
+    from edge_es.spaces.delta import Delta
 
     rows = published(journal.rows())
     # Only deltas that a later rollback goes back to are kept, so memory does not grow with the ledger.

@@ -14,7 +14,8 @@ import torch
 from edge_es.model import Base
 from edge_es.sidechannel import MixedRows, PopulationRows, Rows
 from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
+from edge_es.spread import first_layer, spreading
 
 SHARED_LEAST = 8  # common tokens from which reading them apart pays
 
@@ -96,11 +97,15 @@ def answer_logits(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1)
 
     `rows` None is the anchor.
     """
+    at = first_layer(rows.population.basis.slots) if isinstance(rows, PopulationRows) and repeats > 1 else None
     with base.channel.using(rows) if rows is not None else nullcontext():
-        past = _read_shared(base, batch, repeats) if isinstance(rows, PopulationRows) else None
+        past = _read_shared(base, batch, repeats, at) if isinstance(rows, PopulationRows) else None
         begun = batch.shared if past is not None else 0
-        logits = base.model(
-            input_ids=batch.ids[:, begun:].repeat(repeats, 1),
+        logits = _forward(
+            base,
+            batch.ids[:, begun:],
+            repeats,
+            at,
             past_key_values=past,
             use_cache=past is not None,
             logits_to_keep=batch.columns - begun,
@@ -109,15 +114,22 @@ def answer_logits(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1)
     return result
 
 
-def _read_shared(base: Base, batch: Batch, repeats: int) -> Any:
+def _forward(base: Base, ids: torch.Tensor, repeats: int, at: tuple[str, int] | None, **options: Any) -> Any:
+    """The model on `repeats` copies of these rows, member by member; layers before `at` run on one copy."""
+    if at is None:
+        return base.model(input_ids=ids.repeat(repeats, 1), **options)
+    with spreading(base.model, at, len(ids), repeats):
+        return base.model(input_ids=ids, **options)
+
+
+def _read_shared(base: Base, batch: Batch, repeats: int, at: tuple[str, int] | None) -> Any:
     """Keys and values of the texts' common beginning, one row a member, spread to the members' texts; None where
     there is no such beginning or the model keeps something else than keys and values."""
     from transformers import DynamicCache
 
     if not batch.shared:
         return None
-    begin = batch.ids[:1, : batch.shared].repeat(repeats, 1)
-    past = base.model(input_ids=begin, use_cache=True, logits_to_keep=1).past_key_values
+    past = _forward(base, batch.ids[:1, : batch.shared], repeats, at, use_cache=True, logits_to_keep=1).past_key_values
     if type(past) is not DynamicCache or not all(hasattr(layer, "batch_repeat_interleave") for layer in past.layers):
         return None
     past.batch_repeat_interleave(len(batch.ids))

@@ -1,7 +1,8 @@
 """Loads a causal language model with its tokenizer and makes it read-only: the base.
 
 Any Hugging Face causal LM by hub id or local folder, safetensors only, quantized through bitsandbytes (nf4 with
-double quantization, or int8) or not at all. `trust_remote_code` stays off.
+double quantization, or int8) or not at all; or a known one's shape with random weights (`shapes.py`).
+`trust_remote_code` stays off.
 """
 
 import hashlib
@@ -9,16 +10,33 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from edge_es import shapes
 from edge_es.config import ModelSection
 from edge_es.errors import InputError, ModelError
 from edge_es.feedback import Prompt
 from edge_es.sidechannel import SideChannel
+
+
+@dataclass
+class Costs:
+    """What was measured of this model on this device, and what was learned from batches that did not fit.
+
+    measured: (tokens, columns, distributions) -> (bytes of a batch whatever its rows, bytes of each row).
+    halved: how often a batch ran out of memory; each time, a row counts twice what it did.
+    """
+
+    measured: dict[tuple[int, int, int], tuple[int, int]] = field(default_factory=dict)
+    halved: int = 0
+
+    def halve(self) -> None:
+        """A batch did not fit: the next ones have half the rows."""
+        self.halved += 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,7 @@ class Base:
     layers: tuple[str, ...]
     channel: SideChannel
     sha256: str
+    costs: Costs = field(default_factory=Costs, compare=False)
 
     def outs(self, layers: Sequence[str]) -> dict[str, int]:
         """layer name -> output features."""
@@ -67,7 +86,6 @@ def choose_device(wanted: str) -> torch.device:
 
 def load_base(section: ModelSection) -> Base:
     """The base, on its device. Raises ModelError with one line that names the reference and the remedy."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as notices
 
     notices.disable_progress_bar()
@@ -76,25 +94,11 @@ def load_base(section: ModelSection) -> Base:
     device = choose_device(section.device)
     # bf16 products are slow on most CPUs, and small models lose accuracy in them; GPUs gain.
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    source = _source(section.ref)
-    options: dict[str, Any] = {"revision": section.revision} if section.revision else {}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=dtype,
-            device_map={"": str(device)},
-            quantization_config=_quantization(section.quantization, dtype),
-            **options,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"model '{section.ref}' cannot be loaded ({reason}); give a folder with config.json, *.safetensors and a "
-            "tokenizer, or a hub id that this machine can reach or has cached"
-        ) from None
+    quantization = _quantization(section.quantization, dtype)
+    if shapes.is_shape(section.ref):
+        tokenizer, model = shapes.build(section.ref, quantization, device, dtype)
+    else:
+        tokenizer, model = _pretrained(section, quantization, device, dtype)
     model.eval().requires_grad_(False)
     _keep_read_only(model)
     head = model.get_output_embeddings()
@@ -116,6 +120,32 @@ def load_base(section: ModelSection) -> Base:
         channel=SideChannel(model, layers),
         sha256=base_hash_of(model),
     )
+
+
+def _pretrained(section: ModelSection, quantization: Any, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """(tokenizer, model) from the hub or a folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = _source(section.ref)
+    options: dict[str, Any] = {"revision": section.revision} if section.revision else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype,
+            device_map={"": str(device)},
+            quantization_config=quantization,
+            **options,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"model '{section.ref}' cannot be loaded ({reason}); give a folder with config.json, *.safetensors and a "
+            "tokenizer, or a hub id that this machine can reach or has cached"
+        ) from None
+    return tokenizer, model
 
 
 def _source(ref: str) -> str:
@@ -187,7 +217,7 @@ def base_hash_of(model: Any) -> str:
     digest = hashlib.sha256()
     for name, tensor in _tensors(model):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)  # a view: no copy
     return digest.hexdigest()
 
 

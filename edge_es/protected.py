@@ -12,7 +12,7 @@ from edge_es.likelihood import Text
 from edge_es.memory import Plan
 from edge_es.model import Base, encode_prompt
 from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 
 SAMPLES = 64  # texts drawn from the anchor where nobody names any
 SAMPLE_TOKENS = 64

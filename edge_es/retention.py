@@ -11,7 +11,7 @@ from edge_es.probes.scoring import Encoded, score_suite
 from edge_es.probes.suites import Suite
 from edge_es.probes.verdicts import Limits, SuiteResult, judge
 from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 
 Reference = Callable[[Suite], Mapping[str, list[float]]]  # per-item scores by `ItemScores.by_key`'s keys
 

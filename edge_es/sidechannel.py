@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from edge_es import noise
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.basis import MemberRows
+from edge_es.spaces.delta import Delta
 from edge_es.strategy import Population
 
 
@@ -35,21 +35,16 @@ class PopulationRows:
     def __init__(self, delta: Delta, population: Population, pairs: range) -> None:
         self.delta, self.population, self.pairs = delta, population, pairs
 
-    def add(self, name: str, x: torch.Tensor, out: torch.Tensor) -> None:
-        """out += (B + member's perturbation) A x. x (rows, seq, in), out (rows, seq, features), in place."""
-        _add_delta(self.delta, name, x, out)
-        a = self.population.side.a.get(name)
-        if a is None:
-            return
-        eps = _perturbation(self.population, self.pairs, name, x)  # (pairs, rank, features)
-        z = x @ a.to(x.dtype).T  # (rows, seq, rank)
-        z = z.reshape(len(self.pairs), 2, -1, a.shape[0])
-        z[:, 1].neg_()  # an antithetic pair reads one noise tensor; the sign rides on z, the smaller side
-        out.view(len(self.pairs), -1, out.shape[-1]).baddbmm_(z.flatten(1, 2), eps)
+    def add(self, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+        """out += (delta + member's perturbation) x. x (rows, seq, in), out (rows, seq, features), in place."""
+        self.delta.add(name, linear, x, out)
+        basis = self.population.basis
+        if name in basis.slots:
+            basis.add_pairs(self.population, self.pairs, name, linear, x, out)
 
 
 class MixedRows:
-    """Any weights in any row: the decoding batch. Rows of one delta are added together; members' terms row by row."""
+    """Any weights in any row: the decoding batch. Rows of one delta are added together, and all members' terms."""
 
     def __init__(self, weights: Sequence[Weights], device: torch.device) -> None:
         deltas: dict[int, tuple[Delta, list[int]]] = {}
@@ -67,45 +62,27 @@ class MixedRows:
         self.population = members[0][1].population if members else None
         if members:
             assert all(m.population is self.population for _, m in members), "one population in a batch"
-            self.member_rows = torch.tensor([row for row, _ in members], device=device)
-            self.pair_of = torch.tensor([m.pair for _, m in members], device=device)
-            self.signs = torch.tensor([m.sign for _, m in members], device=device)
+            self.members = MemberRows(
+                rows=torch.tensor([row for row, _ in members], device=device),
+                pair=torch.tensor([m.pair for _, m in members], device=device),
+                sign=torch.tensor([float(m.sign) for _, m in members], device=device),
+                whole=len(members) == len(weights),
+                made={},
+            )
 
-    def add(self, name: str, x: torch.Tensor, out: torch.Tensor) -> None:
+    def add(self, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         for delta, rows in self.groups:
             if rows is None:
-                _add_delta(delta, name, x, out)
-            else:
+                delta.add(name, linear, x, out)
+            elif name in delta.merged:
                 some = out[rows]
-                _add_delta(delta, name, x[rows], some)
+                delta.add(name, linear, x[rows], some)
                 out[rows] = some
-        if self.population is not None and name in self.population.side.a:
-            a = self.population.side.a[name].to(x.dtype)
-            eps = _perturbation(self.population, range(self.population.pairs), name, x)[self.pair_of]
-            z = x[self.member_rows] @ a.T * self.signs.to(x.dtype)[:, None, None]
-            out.index_add_(0, self.member_rows, torch.bmm(z, eps))
+        if self.population is not None and name in self.population.basis.slots:
+            self.population.basis.add_members(self.population, self.members, name, linear, x, out)
 
 
 Rows = PopulationRows | MixedRows
-
-
-def _add_delta(delta: Delta, name: str, x: torch.Tensor, out: torch.Tensor) -> None:
-    pair = delta.stacked.get(name)
-    if pair is not None:
-        a, b = pair
-        z = x @ a.to(x.dtype).T  # (rows, seq, R)
-        out.view(-1, out.shape[-1]).addmm_(z.view(-1, z.shape[-1]), b.to(x.dtype))
-
-
-def _perturbation(population: Population, pairs: range, name: str, like: torch.Tensor) -> torch.Tensor:
-    """sigma * noise of one layer, (pairs, rank, out) in the dtype and on the device of `like`."""
-    cached = population.made.get((name, pairs))
-    if cached is None:
-        _, out, rank = population.side.slots[name]
-        eps = noise.noise(population.seed, population.step, pairs, name, (out, rank), like.device)
-        cached = (eps.mul_(population.sigma)).transpose(1, 2).to(like.dtype).contiguous()
-        population.made[(name, pairs)] = cached
-    return cached
 
 
 class SideChannel:
@@ -122,7 +99,7 @@ class SideChannel:
             if self._watch is not None:
                 self._watch(name, args[0])
             if self._rows is not None:
-                self._rows.add(name, args[0], out)
+                self._rows.add(name, module, args[0], out)
 
         return hook
 

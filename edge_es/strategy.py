@@ -8,17 +8,22 @@ sigma. Members come in pairs (+eps, -eps) that share one noise tensor.
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
-from edge_es.spaces.adapter import Delta, InputSide, Part, flat_step, row_mask
+from edge_es import noise
+from edge_es.spaces.basis import Basis
+from edge_es.spaces.delta import Delta, Part, flat_step
 
 
 @dataclass(frozen=True)
 class Population:
     """The members of one step: noise is a function of (seed, step, pair, layer) and lives no longer than the step.
 
+    first: the pair of the step that this population begins with, where it is a share of the step's.
+    apart: each pair moves one linear alone, pair p the linear p modulo their number.
     made: perturbations already generated for this step, kept so that its batches do not make them anew.
     """
 
@@ -26,20 +31,32 @@ class Population:
     step: int
     size: int
     sigma: float
-    side: InputSide
-    made: dict[tuple[str, range], torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
+    basis: Basis
+    first: int = 0
+    apart: bool = False
+    made: dict[Any, torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def pairs(self) -> int:
         """Members are numbered pair by pair: 2 * pair is plus, 2 * pair + 1 is minus."""
         return self.size // 2
 
+    def draw(self, name: str, pairs: range, device: torch.device) -> torch.Tensor:
+        """sigma * noise of one linear's coordinates, (len(pairs), count) fp32."""
+        _, count = self.basis.slots[name]
+        drawn = range(pairs.start + self.first, pairs.stop + self.first)
+        eps = noise.noise(self.seed, self.step, drawn, name, (count,), device).mul_(self.sigma)
+        if self.apart:
+            names = list(self.basis.slots)
+            eps[[i for i, pair in enumerate(drawn) if names[pair % len(names)] != name]] = 0.0
+        return eps
+
 
 def ask(delta: Delta, seed: int, step: int, size: int, sigma: float) -> Population:
     """A population of `size` (even) around `delta`, in its active part."""
     if size < 2 or size % 2:
         raise ValueError(f"a population is even and at least 2, not {size}")
-    return Population(seed, step, size, sigma, delta.active.side)
+    return Population(seed, step, size, sigma, delta.active.basis)
 
 
 def zscore(fitness: Sequence[float]) -> list[float]:
@@ -66,30 +83,25 @@ def apply(
 ) -> Delta:
     """The delta after a step, as live learning and replay both compute it.
 
-    `guards` holds the scalars that were decided when the step was made: `mask` (density; absent: all rows), and the
-    factors `clip` (on the step), `decay` and `trust` (on the whole delta, frozen parts included). Only elementwise
+    `guards` holds the scalars that were decided when the step was made: the factors `clip` (on the step), `decay` and
+    `trust` (on the whole delta, frozen parts included). Only elementwise
     fp32 operations in a fixed order; no matrix product, no reduction.
     """
     active = delta.active
     assert active.b is not None
-    step_b = raw_step(delta, seed, step, shaped, alpha, guards.get("mask"))
+    step_b = raw_step(delta, seed, step, shaped, alpha)
     step_b.mul_(_fp32(guards.get("clip", 1.0)))
     decay, trust = _fp32(guards.get("decay", 1.0)), _fp32(guards.get("trust", 1.0))
-    parts = [Part(p.side, p.b.mul(decay).mul_(trust)) for p in delta.parts[:-1] if p.b is not None]
-    return Delta((*parts, Part(active.side, active.b.mul(decay).add_(step_b).mul_(trust))))
+    parts = [Part(p.basis, p.b.mul(decay).mul_(trust)) for p in delta.parts[:-1] if p.b is not None]
+    return Delta((*parts, Part(active.basis, active.b.mul(decay).add_(step_b).mul_(trust))))
 
 
-def raw_step(
-    delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, density: float | None
-) -> torch.Tensor:
-    """The masked step before any clip, (side.size,) fp32. `shaped` holds plus and minus members in turn."""
-    side = delta.active.side
+def raw_step(delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float) -> torch.Tensor:
+    """The step before any clip, (basis.size,) fp32. `shaped` holds plus and minus members in turn."""
+    active = delta.active
+    assert active.b is not None
     weights = [_fp32(alpha / len(shaped) * (shaped[i] - shaped[i + 1])) for i in range(0, len(shaped), 2)]
-    device = next(iter(side.a.values())).device
-    step_b = flat_step(side, seed, step, weights, device)
-    if density is not None:
-        step_b.mul_(row_mask(side, seed, density).to(device))
-    return step_b
+    return flat_step(active.basis, seed, step, weights, active.b.device)
 
 
 def _fp32(value: float) -> float:

@@ -296,7 +296,8 @@ class Engine:
             listener(kind, data)
 
     def _memory(self) -> dict[str, Any]:
-        """peak_bytes: the allocator's peak on a GPU, the process's peak resident size on a CPU."""
+        """peak_bytes: the allocator's peak on a GPU, the process's peak resident size on a CPU.
+        batches_halved: how often a batch ran out of memory, since when rows are planned at twice their size."""
         import torch
 
         setting = self._config.learn.memory_budget
@@ -308,6 +309,7 @@ class Engine:
             "budget_bytes": None if setting == "auto" else parse_bytes(setting),
             "base_bytes": self.base.bytes(),
             "peak_bytes": peak,
+            "batches_halved": self.base.costs.halved,
         }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edge_es.batch import draw
 from edge_es.errors import InputError, StateError
 from edge_es.feedback import Event
 from service.clock import now
@@ -114,13 +115,13 @@ class EventTable(Database):
     def _count(self, condition: str, *values: Any) -> int:
         return int(self.query(f"SELECT count(*) FROM events WHERE {condition}", *values)[0][0])
 
-    def used_events(self, limit: int, seed: int, max_uses: int) -> list[Event]:
-        """A sample, drawn by `seed`, of the events that have served a turn and may serve another; oldest first."""
+    def used_events(self, limit: int, seed: int, max_uses: int, solved: Mapping[str, float]) -> list[Event]:
+        """A sample, drawn by `seed`, of the events that have served a turn and may serve another; oldest first.
+        solved: event -> share of members that solve it; those less solved are drawn more often."""
         rows = self.query(
-            "SELECT seq FROM events WHERE state = 'pending' AND uses > 0 AND uses < ? ORDER BY seq", max_uses
+            "SELECT seq, id FROM events WHERE state = 'pending' AND uses > 0 AND uses < ? ORDER BY seq", max_uses
         )
-        ids = [row["seq"] for row in rows]
-        drawn = sorted(random.Random(seed).sample(ids, min(limit, len(ids))))
+        drawn = [rows[i]["seq"] for i in draw([row["id"] for row in rows], solved, limit, random.Random(seed))]
         rows = self.query(
             "SELECT event FROM events WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
             json.dumps(drawn),

@@ -46,7 +46,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class LiveStatus:
-    """What only the running daemon knows. memory: {budget_bytes, base_bytes, peak_bytes}."""
+    """What only the running daemon knows. memory: {budget_bytes, base_bytes, peak_bytes, batches_halved}."""
 
     version: int
     learning: Literal["active", "idle", "paused"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 STATS = ("fitness_mean", "fitness_reliability", "tie_rate", "novelty_share")
 SIZES = ("step_norm", "delta_norm", "walk_ratio", "sparsity")
-MEMORY = ("budget_bytes", "base_bytes", "peak_bytes")
+MEMORY = ("budget_bytes", "base_bytes", "peak_bytes", "batches_halved")
 
 
 def versions(store: Store) -> list[dict[str, Any]]:

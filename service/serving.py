@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from edge_es.decode import Answer, Decoder, Row
 from edge_es.model import Base
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 from service.generation import Generation, Piece
 
 

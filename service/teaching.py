@@ -20,7 +20,7 @@ from edge_es.probes.scoring import Encoded, encode
 from edge_es.probes.suites import Suite, learned_suites, load_suite
 from edge_es.protected import protected_texts
 from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 from service.store import Store
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,8 @@ class Teaching:
         chosen = self._store.pending(learn.batch, learn.max_uses)
         fresh = [event for event, uses in chosen if uses == 0]
         # Fresh events first, then a reservoir of earlier ones, so that a flood does not wash out what came before.
-        rest = self._store.used_events(learn.batch - len(fresh), seed=self.state.attempt, max_uses=learn.max_uses)
+        room = learn.batch - len(fresh)
+        rest = self._store.used_events(room, self.state.attempt, learn.max_uses, self.state.solved)
         events = self._readable([*fresh, *rest])
         if not events:
             return

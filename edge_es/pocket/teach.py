@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from edge_es.batch import draw
 from edge_es.config import Config, load
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.fitness import text_of
@@ -23,7 +24,7 @@ from edge_es.likelihood import Text, score
 from edge_es.model import Base, load_base
 from edge_es.pocket import PROBES_DIR, PROTECTED, TASKS_DIR
 from edge_es.slices import run
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -78,6 +79,7 @@ def main() -> None:
     p.add_argument("--steps", type=int, default=100)
     p.add_argument("--every", type=int, default=20, help="steps between two lines")
     p.add_argument("--seed", type=int, default=0, help="of the batches and of the noise")
+    p.add_argument("--until", type=float, help="stop at this accuracy on the task, looking every few steps")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a configuration key, as in TOML")
     a = p.parse_args()
     config = configuration([*a.set, f"search.seed={a.seed}"])
@@ -93,10 +95,15 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {config.search}; {config.learn}")
     print(f"step 0: {line(base, state, task, suites, anchor)}", flush=True)
     for step in range(1, a.steps + 1):
-        state = run(turn(state, rng.sample(events, config.learn.batch), step == 1, around))
+        drawn = draw([event.id for event in events], state.solved, config.learn.batch, rng)
+        state = run(turn(state, [events[i] for i in drawn], step == 1, around))
         if step % a.every == 0:
             spent = time.monotonic() - began
-            print(f"step {step} ({spent:.0f} s): {line(base, state, task, suites, anchor)}", flush=True)
+            scored = step * config.search.population * config.learn.batch // config.learn.groups  # members x items
+            said = f"step {step}, {scored} evaluations ({spent:.0f} s)"
+            print(f"{said}: {line(base, state, task, suites, anchor)}", flush=True)
+            if a.until is not None and right(base, state.delta, task) >= a.until:
+                return
 
 
 if __name__ == "__main__":

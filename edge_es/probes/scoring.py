@@ -17,7 +17,7 @@ from edge_es.model import Base, encode_answer, encode_prompt
 from edge_es.probes.suites import Item, Suite
 from edge_es.probes.verdicts import ItemScores
 from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 
 MAX_TOKENS = 4096  # padded tokens a batch: about a third of a second of the embedded model on one CPU core
 MOST_ROWS = 64  # answers generated at once

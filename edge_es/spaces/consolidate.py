@@ -1,4 +1,4 @@
-"""Merges the parts of a delta into one of a rank budget, with the loss stated.
+"""Merges the parts of an adapter delta into one of a rank budget, with the loss stated.
 
 Per layer the sum of B A over parts is factored by QR and a small SVD (Eckart-Young: no better approximation of that
 rank in Frobenius norm exists). The result has an orthonormal input side again.
@@ -8,16 +8,18 @@ import math
 
 import torch
 
-from edge_es.spaces.adapter import Delta, InputSide, Part
+from edge_es.spaces.adapter import InputSide
+from edge_es.spaces.delta import Delta, Part
 
 
 def consolidate(delta: Delta, rank: int) -> tuple[Delta, float]:
     """(one part of `rank` directions a layer, norm of what was lost over the norm of the delta)."""
-    outs: dict[str, int] = {name: out for part in delta.parts for name, out in part.side.outs.items()}
+    sides_before = [part.basis for part in delta.parts if isinstance(part.basis, InputSide)]
+    outs: dict[str, int] = {name: out for side in sides_before for name, out in side.outs.items()}
     sides: dict[str, torch.Tensor] = {}
     output: list[torch.Tensor] = []
     lost = whole = 0.0
-    for name, (a, b) in delta.stacked.items():
+    for name, (a, b) in delta.merged.items():
         q, t = torch.linalg.qr(a.double().T)  # a.T = q t; q (in, R)
         u, s, vh = torch.linalg.svd(b.double().T @ t.T, full_matrices=False)  # (out, R)
         keep = min(rank, len(s))
@@ -29,5 +31,5 @@ def consolidate(delta: Delta, rank: int) -> tuple[Delta, float]:
         output.append(b_new.flatten())
         lost += float(s[keep:].square().sum())
         whole += float(s.square().sum())
-    names = {name: outs[name] for name in delta.stacked}
+    names = {name: outs[name] for name in delta.merged}
     return Delta((Part(InputSide(sides, names), torch.cat(output)),)), math.sqrt(lost / whole) if whole else 0.0

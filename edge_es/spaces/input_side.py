@@ -7,20 +7,21 @@ principal directions, as EVA initialisation takes them (arXiv 2410.07170). Layer
 tensor (q, k, v; gate, up) share one sketch, and layers are taken a group at a time, so that memory stays bounded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from edge_es.likelihood import Text, answer_logits, batches, collate, same_weights
+from edge_es.likelihood import Text, answer_logits, collate
 from edge_es.memory import Plan
 from edge_es.model import Base
 from edge_es.slices import Slices
-from edge_es.spaces.adapter import Delta, InputSide
-from edge_es.spaces.sketch import Sketch, cap_norms
+from edge_es.spaces.adapter import InputSide
+from edge_es.spaces.delta import Delta
+from edge_es.spaces.inputs import visit_inputs
+from edge_es.spaces.sketch import Sketch
 
 MEMORY = 256 * 2**20  # bytes of sketches held at once
-MAX_TOKENS = 4096  # of one batch of inputs
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Te
         inside[name] += float((vectors @ side.a[name].T).square().sum())
         whole[name] += float(vectors.square().sum())
 
-    yield from _visit_inputs(base, delta, texts, list(side.a), visit, room)
+    yield from visit_inputs(base, delta, texts, list(side.a), visit, room)
     return sum(inside[name] / whole[name] for name in side.a) / len(side.a)
 
 
@@ -90,7 +91,7 @@ def nearest(base: Base, side: InputSide, texts: Sequence[Text], count: int, room
         read = (vectors @ side.a[name].T).square().sum(1)
         strongest[name].scatter_reduce_(0, owners, read, "amax")
 
-    yield from _visit_inputs(base, Delta(), texts, list(side.a), visit, room)
+    yield from visit_inputs(base, Delta(), texts, list(side.a), visit, room)
     # Layers differ in the scale of their inputs: each counts by how far a text stands out in it.
     total = sum(read / read.mean().clamp(min=1e-12) for read in strongest.values())
     assert isinstance(total, torch.Tensor)
@@ -115,37 +116,8 @@ def _sketches(
             vectors = vectors - (vectors @ removed[name].T) @ removed[name]
         found[name].add(vectors)
 
-    yield from _visit_inputs(base, delta, texts, names, visit, room)
+    yield from visit_inputs(base, delta, texts, names, visit, room)
     return {name: (found[name], whole[name]) for name in names}
-
-
-def _visit_inputs(
-    base: Base,
-    delta: Delta,
-    texts: Sequence[Text],
-    names: list[str],
-    visit: Callable[[str, torch.Tensor, torch.Tensor], None],
-    room: Plan,
-) -> Slices[None]:
-    """`visit(layer, vectors (tokens, width) fp32, owners (tokens,) int64)` for the real tokens of all texts, norms
-    capped; owners: the index of the text that each is of."""
-    wanted = set(names)
-    for index in batches(texts, min(MAX_TOKENS, room.tokens(base, texts))):
-        some = [texts[i] for i in index]
-        batch = collate(base, some)
-        owner = torch.tensor(index, device=base.device)
-        lengths = torch.tensor([len(text) for text in some], device=base.device)
-        real = torch.arange(batch.ids.shape[1], device=base.device) < lengths[:, None]
-
-        owners = owner.repeat_interleave(lengths)
-
-        def watch(name: str, x: torch.Tensor, real: torch.Tensor = real, owners: torch.Tensor = owners) -> None:
-            if name in wanted:
-                visit(name, cap_norms(x[real].float()), owners)
-
-        with base.channel.watching(watch):
-            answer_logits(base, batch, same_weights(base, delta, len(some)))
-        yield
 
 
 def _shared_inputs(base: Base, text: Text) -> dict[str, str]:

@@ -96,6 +96,12 @@ def _model(ref: str) -> Check:
             "pocket's weights are not installed",
             "run `pip install .` in the project's folder",
         )
+    if ref.startswith("shape:"):
+        from edge_es.shapes import named
+
+        return Check(
+            "model", None, f"{ref}: {named(ref).published / 1e9:.2f} billion random weights; answers are noise"
+        )
     if Path(ref).is_dir():
         ok = any(Path(ref).glob("*.safetensors"))
         return Check("model", ok, ref, "" if ok else "the folder holds no safetensors; name another by model.ref")

@@ -38,7 +38,7 @@ def overrides(
 def serve(
     config: ConfigFile = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="'pocket', a hub id, or a local folder of safetensors.")
+        str | None, typer.Option("--model", help="'pocket', a hub id, a local folder of safetensors, or shape:NAME.")
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 takes a free port.")] = None,

@@ -12,8 +12,13 @@ UNGUARDED = """\
 # Never serve with this.
 
 [search]
-shrink = false             # a small, unreliable signal steps as far as a clear one
+anneal = false             # a wrong answer that is half learned steps as far as a new one
 alpha = 0.3
+population = 96
+focus = 1.0                # every linear moves
+
+[guards]
+decay = 0.0                # nothing is drawn back to the anchor
 
 [guards.protect]
 energy = 0.0               # the null space is off
@@ -25,6 +30,8 @@ canary_kl = 1000000.0      # the canary sees nothing
 
 [learn]
 kl_below = 0.0             # KL to the anchor joins no fitness
+batch = 32
+groups = 1
 max_uses = 3               # what was taught before has served more steps than that, so the flood stands alone
 
 [probes]

@@ -27,7 +27,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert loaded.isdisjoint(HEAVY)
     for command in ("serve", "status", "doctor", "token", "config", "feedback", "retention", "versions"):
         assert command in done.stdout
-    for command in ("diff", "rollback", "verify", "probe", "demo"):
+    for command in ("diff", "rollback", "verify", "probe", "bench", "demo"):
         assert command in done.stdout
 
 
@@ -42,6 +42,10 @@ def test_help_imports_nothing_heavy() -> None:
         ["serve", "--device", "tpu"],
         ["config", "check", "/nowhere/edge-es.toml"],
         ["status", "--colour"],
+        ["bench", "--population", "3"],
+        ["bench", "--items", "0"],
+        ["bench", "--quantization", "fp4"],
+        ["bench", "--without", "plain"],
     ],
 )
 def test_usage_errors_end_with_2(arguments: list[str]) -> None:

@@ -11,7 +11,8 @@ from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.fitness import text_of
 from edge_es.likelihood import Text
 from edge_es.model import Base, load_base
-from edge_es.spaces.adapter import Delta, InputSide, Part
+from edge_es.spaces.adapter import InputSide
+from edge_es.spaces.delta import Delta, Part
 
 QUANTIZATIONS = ("none", "nf4", "int8")
 _loaded: dict[tuple[Path, str], Base] = {}

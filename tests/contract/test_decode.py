@@ -7,7 +7,7 @@ from edge_es.feedback import Prompt
 from edge_es.likelihood import Text, score
 from edge_es.model import Base, encode_prompt
 from edge_es.slices import run
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 from tests.contract.conftest import random_delta
 
 PROMPTS = ("Hi", "Tell me about the sea.", "Why?", "A much longer question than the other ones, is it not?")

@@ -7,7 +7,7 @@ from edge_es.fitness import text_of
 from edge_es.memory import OPEN
 from edge_es.model import Base
 from edge_es.slices import run
-from edge_es.spaces.adapter import Delta
+from edge_es.spaces.delta import Delta
 from edge_es.spaces.input_side import find, nearest
 
 

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from edge_es import ledger
+from edge_es import batch, ledger
 from edge_es.config import Config, GatesSection, GuardsSection, LearnSection, MaskSection, ProtectSection, SearchSection
 from edge_es.errors import StateError
 from edge_es.feedback import Event, Exchange, Prompt
-from edge_es.learner import LEAST_SHRINKAGE, State, Surroundings, resume, running_reliability, turn
+from edge_es.learner import LEAST_SHRINKAGE, State, Surroundings, resume, running_reliability, shares, turn
 from edge_es.ledger import MemoryJournal, Row, anchor_row
 from edge_es.likelihood import score
 from edge_es.model import Base, base_hash
 from edge_es.slices import run
-from edge_es.spaces.adapter import Delta, pack, unpack
+from edge_es.spaces.adapter import rank
+from edge_es.spaces.blob import unpack
 from edge_es.spaces.consolidate import consolidate
+from edge_es.spaces.delta import Delta, pack
 from tests.contract.conftest import demonstrations, protected, random_delta, texts
 
 
@@ -137,7 +139,7 @@ def test_a_gated_step_makes_no_version(base: Base, gates: GatesSection, events: 
         ),
         (GuardsSection(protect=ProtectSection(energy=0)), lambda row: row.stats["novelty_share"] is None),
         (GuardsSection(protect=ProtectSection(energy=0.9)), lambda row: 0 < row.stats["novelty_share"] < 1),
-        (GuardsSection(), lambda row: row.guards == {} and row.stats["sparsity"] == 0),
+        (GuardsSection(decay=0), lambda row: row.guards == {} and row.stats["sparsity"] == 0),
     ],
 )
 def test_each_guard_alone(base: Base, guards: GuardsSection, holds: Any) -> None:
@@ -154,7 +156,7 @@ def test_the_search_moves_the_modules_it_is_given(base: Base, modules: list[str]
     search = SearchSection(population=8, sigma=0.1, alpha=0.2, rank=2, target_modules=modules)
     state, around = start(base, configuration(search=search))
     state = run(turn(state, demonstrations(4), True, around))
-    ends = {name.rpartition(".")[2] for name in state.delta.stacked}
+    ends = {name.rpartition(".")[2] for name in state.delta.merged}
     everything = {name.rpartition(".")[2] for name in base.layers}
     assert ends == (set(modules) if set(modules) <= everything else everything)
     assert state.delta.norm() > 0 and ledger.verify(around.journal)["mismatches"] == 0
@@ -171,6 +173,23 @@ def test_a_step_is_as_long_as_the_fitness_has_been_reliable(base: Base) -> None:
     share = max(LEAST_SHRINKAGE, running_reliability(None, first) or 0.0)
     assert norms[True] == pytest.approx(norms[False] * share, rel=1e-5)
     assert norms[True] < norms[False]
+
+
+def test_steps_and_decay_shorten_as_feedback_is_solved(base: Base) -> None:
+    config = configuration(guards=GuardsSection(decay=0.1))
+    state, around = start(base, config)
+    state = run(turn(state, demonstrations(6), True, around))
+    for solved in ({}, {f"other-{i}": 1.0 for i in range(40)}):
+        state = run(turn(replace(state, solved=solved), demonstrations(6), False, around))
+        row = around.journal.rows()[-1]
+        reach = batch.reach(state.solved)
+        assert float.fromhex(row.alpha) == pytest.approx(config.search.alpha * reach)
+        assert float.fromhex(row.guards["decay"]) == pytest.approx(1 - 0.1 * reach)
+        assert row.stats["solved"] == [state.solved[event.id] for event in demonstrations(6)]
+    assert reach < 0.3
+    fixed = replace(around, config=configuration(search=config.search.model_copy(update={"anneal": False})))
+    run(turn(state, demonstrations(6), False, fixed))
+    assert float.fromhex(around.journal.rows()[-1].alpha) == config.search.alpha
 
 
 def test_the_running_reliability_is_the_journals(base: Base) -> None:
@@ -190,12 +209,29 @@ def test_members_that_break_the_arithmetic_leave_a_rejected_row(base: Base) -> N
     assert row.stats["fitness_mean"] == {"demonstration": None}
 
 
+def test_a_population_in_groups_meets_every_event_once(base: Base) -> None:
+    events = mixed_events() * 2
+    for groups in (1, 2, 3, 100):
+        parts = shares(8, events, groups)
+        assert [pair for pairs, _ in parts for pair in pairs] == list(range(8))
+        assert sorted(id(e) for _, own in parts for e in own) == sorted(map(id, events))
+        assert all(len(pairs) >= 2 and own for pairs, own in parts) and len(parts) == min(groups, 4)
+    state, around = start(base, configuration(learn=LearnSection(groups=3)))
+    before = run(score(base, state.delta, texts(base, demonstrations(9)))).total.mean()
+    for _ in range(8):
+        state = run(turn(state, demonstrations(9), False, around))
+    row = around.journal.rows()[-1]
+    assert len(row.shaped) == 8 and row.stats["population_batches"] == 2  # of four pairs, two a part
+    assert run(score(base, state.delta, texts(base, demonstrations(9)))).total.mean() > before
+    assert ledger.verify(around.journal)["mismatches"] == 0
+
+
 def test_all_guards_together_replay(base: Base) -> None:
     guards = GuardsSection(clip=0.05, mask=MaskSection(kind="random", density=0.5), decay=0.1, trust_radius=0.06)
     state, around = start(base, configuration(guards=guards))
     for _ in range(6):
         state = run(turn(state, demonstrations(4), False, around))
-    assert set(around.journal.rows()[-1].guards) == {"mask", "clip", "decay", "trust"}
+    assert set(around.journal.rows()[-1].guards) == {"clip", "decay", "trust"}
     assert state.delta.norm() <= 0.06 + 1e-6
     assert ledger.verify(around.journal)["mismatches"] == 0
 
@@ -207,7 +243,7 @@ def test_other_feedback_adds_a_side_and_the_budget_merges_parts(base: Base) -> N
         events = [Event(f"{round_}-{i}", "demonstration", (Exchange(prompt, "0123"[i] * 3),)) for i in range(4)]
         state = replace(state, captured=1e9)  # whatever comes excites other directions than these
         state = run(turn(state, events, True, around))
-        assert state.delta.rank() <= 6
+        assert rank(state.delta) <= 6
     kinds = [row.kind for row in around.journal.rows()]
     assert kinds.count("basis") == 4 and kinds.count("consolidate") >= 1
     merged = next(row for row in around.journal.rows() if row.kind == "consolidate")
@@ -270,9 +306,9 @@ def test_blobs_round_trip_and_consolidation_is_exact_within_the_rank(base: Base)
     with pytest.raises(StateError):
         unpack(b"nonsense")
     same, loss = consolidate(delta, 4)
-    assert loss < 1e-6 and same.rank() == 4 and same.norm() == pytest.approx(delta.norm(), rel=1e-5)
-    for name, (a, b) in delta.stacked.items():
-        a2, b2 = same.stacked[name]
+    assert loss < 1e-6 and rank(same) == 4 and same.norm() == pytest.approx(delta.norm(), rel=1e-5)
+    for name, (a, b) in delta.merged.items():
+        a2, b2 = same.merged[name]
         assert (b2.T @ a2 - b.T @ a).norm() < 1e-4 * (b.T @ a).norm()
     less, loss = consolidate(delta, 2)
     assert 0 < loss < 1 and less.norm() == pytest.approx(delta.norm() * math.sqrt(1 - loss**2), rel=1e-4)

@@ -10,7 +10,8 @@ from edge_es.likelihood import answer_logits, collate, score, score_batch
 from edge_es.model import Base, base_hash
 from edge_es.sidechannel import Member, MixedRows, PopulationRows
 from edge_es.slices import run
-from edge_es.spaces.adapter import Delta, Part, flat_step
+from edge_es.spaces.adapter import InputSide
+from edge_es.spaces.delta import Delta, Part, flat_step
 from tests.contract.conftest import demonstrations, random_delta, texts
 
 PAIRS, ITEMS = 3, 4
@@ -20,10 +21,10 @@ def explicit(delta: Delta, population: strategy.Population, pair: int, sign: int
     """The member as a delta of its own: B + sign * sigma * noise."""
     weights = [0.0] * population.pairs
     weights[pair] = sign * population.sigma
-    moved = flat_step(population.side, population.seed, population.step, weights, "cpu")
+    moved = flat_step(population.basis, population.seed, population.step, weights, "cpu")
     active = delta.active
     assert active.b is not None
-    return Delta((*delta.parts[:-1], Part(active.side, active.b + moved)))
+    return Delta((*delta.parts[:-1], Part(active.basis, active.b + moved)))
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -59,6 +60,33 @@ def test_a_common_beginning_is_read_once_a_member(any_base: Base) -> None:
     tolerance = 2e-2 if any_base.quantization == "int8" else 1e-3  # int8 rounds the inputs of a batch by its largest
     torch.testing.assert_close(apart.total, whole.total, rtol=1e-3, atol=tolerance)
     assert len(collate(any_base, texts(any_base, demonstrations(1))).ids) == 1
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_layers_before_the_first_perturbed_one_run_once_a_text(any_base: Base, common: bool) -> None:
+    base, last = any_base, "model.layers.1.mlp.down_proj"
+    delta = random_delta(base)  # the version itself reaches into every layer
+    basis = delta.active.basis
+    assert isinstance(basis, InputSide)
+    only = InputSide({last: basis.a[last]}, {last: basis.outs[last]})
+    delta = delta.with_basis(only)
+    population = strategy.ask(delta, seed=3, step=7, size=2 * PAIRS, sigma=0.5)
+    batch = collate(base, texts(base, demonstrations(5)))
+    batch = batch if common else replace(batch, shared=0)
+    seen: dict[str, set[int]] = {}
+    with base.channel.watching(lambda name, x: seen.setdefault(name, set()).add(len(x))):
+        once = score_batch(base, batch, PopulationRows(delta, population, range(PAIRS)), 2 * PAIRS).total
+    rows = {1, 5} if common else {5}
+    assert seen["model.layers.0.self_attn.k_proj"] == rows
+    assert seen[last] == {2 * PAIRS * n for n in rows}
+    members = [Member(delta, population, p, s) for p in range(PAIRS) for s in (1, -1) for _ in range(5)]
+    apart = score_batch(base, replace(batch, shared=0), MixedRows(members, base.device), 2 * PAIRS).total
+    tolerance = 2e-2 if base.quantization == "int8" else 1e-3
+    assert apart.view(2 * PAIRS, 5).std(0).min() > 1e-3
+    torch.testing.assert_close(once, apart, rtol=1e-3, atol=tolerance)
+    torch.testing.assert_close(
+        score_batch(base, batch, None).total, score_batch(base, batch, None).total, rtol=0, atol=0
+    )  # nothing is left of the hooks
 
 
 def test_versions_and_members_share_a_batch(base: Base) -> None:

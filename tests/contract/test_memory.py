@@ -1,19 +1,17 @@
 """Invariant 9: what a population batch really holds stays within the planned room, and batches shrink to fit."""
 
-import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from edge_es import strategy
 from edge_es.config import LearnSection, ProbesSection, ProtectSection
+from edge_es.evaluator import Ask, InProcess
 from edge_es.feedback import Prompt
-from edge_es.fitness import evaluate, noise_bytes
 from edge_es.learner import turn
-from edge_es.memory import Plan, plan
-from edge_es.model import Base
+from edge_es.memory import Plan, Shape, plan, row_bytes
+from edge_es.meter import LiveBytes
+from edge_es.model import Base, Costs
 from edge_es.probes.scoring import encode
 from edge_es.probes.suites import Item, Suite
 from edge_es.protected import protected_texts
@@ -23,44 +21,28 @@ from tests.contract.conftest import demonstrations, random_delta
 from tests.contract.test_learner import configuration, mixed_events, start
 
 
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside that are alive at once; `peak` is the most there were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                key, size = storage._cdata, storage.nbytes()
-                if key not in self.known:
-                    self.known.add(key)
-                    self.now += size
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self.free, key, size)
-        return out
-
-    def free(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.now -= size
-
-
 @pytest.mark.parametrize(("extra", "shrunk"), [(700_000, True), (2_000_000, True), (20_000_000, False)])
 def test_a_step_stays_in_its_room(base: Base, extra: int, shrunk: bool) -> None:
     delta = random_delta(base)
-    population = strategy.ask(delta, 0, 1, 16, 0.1)
-    held = noise_bytes(population, base.dtype)
-    room = plan(base, delta, str(base.bytes() + held + extra), held)
-    work = evaluate(base, delta, population, demonstrations(6), room, {}, LearnSection().task_tokens)
+    held = delta.active.basis.noise_bytes(8, 4)
+    budget = str(base.bytes() + 2 * delta.bytes() + held + extra)
+    ask = Ask(0, 0, 1, 0.1, range(8), tuple(demonstrations(6)), {}, 8)
+    run(InProcess(base, (), budget).scores(delta, ask))  # measures its shapes, beside the step and within the budget
     with LiveBytes() as live:
-        fitness = run(work)
-    assert live.peak - held <= room.room, (live.peak, held, room)
-    assert live.peak > 0.1 * min(room.room, 5_000_000)  # the meter really sees the tensors
-    assert (fitness.batches > 1) == shrunk  # and the row's stats say so
+        scores = run(InProcess(base, (), budget).scores(delta, ask))
+    assert live.peak - held <= extra, (live.peak, held, extra)
+    assert live.peak > 0.1 * min(extra, 5_000_000)  # the meter really sees the tensors
+    assert (scores.passes > 1) == shrunk  # and the row's stats say so
+
+
+def test_measuring_stays_in_the_room_it_finds(base: Base) -> None:
+    """What a shape costs is found with four rows of it, of which a pair must fit in any case."""
+    fresh = replace(base, costs=Costs())
+    with LiveBytes() as live:
+        fixed, each = row_bytes(fresh, Shape(64, 16))
+    assert live.peak <= fixed + 5 * each
+    assert list(fresh.costs.measured) == [(64, 16, 1)]
+    assert row_bytes(fresh, Shape(50, 3)) == (fixed, each)  # one measurement for shapes that round to the same
 
 
 def test_a_whole_turn_stays_in_its_budget(base: Base) -> None:

@@ -26,7 +26,8 @@ from edge_es.probes.statistics import retention
 from edge_es.probes.suites import Item, Suite, learned_suites, load_suite
 from edge_es.probes.verdicts import judge
 from edge_es.slices import run
-from edge_es.spaces.adapter import Delta, InputSide, Part
+from edge_es.spaces.adapter import InputSide
+from edge_es.spaces.delta import Delta, Part
 
 N = 48
 KINDS = ["generation", "graded", "choice", "raw-choice", "perplexity", "answer-perplexity", "kl", "answer-kl", "rating"]
@@ -137,7 +138,7 @@ def test_scoring_yields_so_that_requests_go_in_between(base: Base, kind: str, ow
 def test_teacher_forcing_decides_as_greedy_decoding_does(
     base: Base, harm: Delta, version: str, own: tuple[Item, ...]
 ) -> None:
-    delta = Delta() if version == "anchor" else Delta((Part(harm.parts[0].side, 0.3 * harm.parts[0].b),))
+    delta = Delta() if version == "anchor" else Delta((Part(harm.parts[0].basis, 0.3 * harm.parts[0].b),))
     probe = suite_of("generation", own)
     forced = run(score_suite(base, delta, probe)).primary
     rows = [Row(encode_prompt(base, i.prompt), delta, Sampling(max_tokens=24)) for i in probe.items]
@@ -208,7 +209,7 @@ def test_kl_is_nothing_at_the_anchor_and_something_elsewhere(base: Base, harm: D
 def test_a_version_that_breaks_the_arithmetic_scores_worst_not_nothing(
     base: Base, harm: Delta, own: tuple[Item, ...]
 ) -> None:
-    broken = Delta((Part(harm.parts[0].side, torch.full_like(harm.parts[0].b, float("nan"))),))
+    broken = Delta((Part(harm.parts[0].basis, torch.full_like(harm.parts[0].b, float("nan"))),))
     for kind in ("generation", "choice", "perplexity", "kl", "rating"):
         scores = run(score_suite(base, broken, suite_of(kind, own)))
         worst = WORST if scores.lower_is_better else 0.0
@@ -268,7 +269,7 @@ def test_grades_between_0_and_1_are_means_of_retention(base: Base, harm: Delta, 
     items = suite_of("generation", own).items
     grader = {"type": "text_similarity", "evaluation_metric": "fuzzy_match"}
     probe = Suite("s", "generation", tuple(Item(i.prompt, grader={**grader, "reference": i.answer}) for i in items))
-    half = Delta((Part(harm.parts[0].side, 0.4 * harm.parts[0].b),))
+    half = Delta((Part(harm.parts[0].basis, 0.4 * harm.parts[0].b),))
     now = torch.tensor(run(score_suite(base, half, probe)).primary, dtype=torch.float64).numpy()
     assert grade(probe.items[0].grader or {}, items[0].answer or "") == 1.0
     assert 0 < now.mean() < 1

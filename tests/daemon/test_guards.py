@@ -9,12 +9,19 @@ import pytest
 from tests.daemon.live import demonstration, inside, merged
 
 ROUNDING = 1 + 1e-5
-SEARCHED = "rank 2 in k_proj, v_proj"
+SEARCHED = "rank 2 in k_proj, v_proj, those with 0.9 of the sensitivity"
+FREE = {"decay": 0.0}
 
 
 def learned(folder: Path, tree: dict[str, Any], guards: dict[str, Any]) -> list[dict[str, Any]]:
     """The steps that a daemon takes under these guards on four lessons, each used three times."""
-    with inside(folder, merged(tree, {"guards": guards, "learn": {"max_uses": 3}, "probes": {"every": 1000}})) as live:
+    changes = {
+        "guards": FREE | guards,
+        "search": {"focus": 1.0},  # the same linears, whatever the guard leaves of them
+        "learn": {"max_uses": 3},
+        "probes": {"every": 1000},
+    }
+    with inside(folder, merged(tree, changes)) as live:
         for number in range(4):
             live.send(demonstration(number))
         assert live.rest()["reason"] is None

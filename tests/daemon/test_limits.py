@@ -41,11 +41,12 @@ def test_a_memory_budget_that_holds_nothing_pauses_learning(tmp_path: Path, tree
 
 def test_a_small_budget_learns_the_same_in_smaller_batches(tmp_path: Path, tree: dict[str, Any]) -> None:
     from edge_es.config import Config
-    from edge_es.memory import row_bytes
+    from edge_es.memory import Shape, row_bytes
     from edge_es.model import load_base
 
     base = load_base(Config(**tree).model)
-    four_rows = 8 * base.bytes() + 4 * row_bytes(base, 32, 8)
+    fixed, each = row_bytes(base, Shape(32, 8))
+    four_rows = 8 * base.bytes() + fixed + 4 * each
     shas = []
     for budget in ("auto", str(four_rows)):
         with inside(tmp_path / budget, merged(tree, {"learn": {"memory_budget": budget}})) as live:

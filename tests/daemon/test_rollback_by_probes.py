@@ -22,7 +22,7 @@ def known(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
     from edge_es.feedback import Prompt
     from edge_es.model import encode_prompt, load_base
     from edge_es.slices import run
-    from edge_es.spaces.adapter import Delta
+    from edge_es.spaces.delta import Delta
 
     base = load_base(Config(**tree).model)
     prompts = [f"say {n}" for n in range(2 * ITEMS)]

@@ -159,7 +159,7 @@ class EchoEngine:
         return future
 
     def live_status(self) -> LiveStatus:
-        memory = {"budget_bytes": None, "base_bytes": 1000, "peak_bytes": 2000}
+        memory = {"budget_bytes": None, "base_bytes": 1000, "peak_bytes": 2000, "batches_halved": 0}
         version = self.store.newest_version() or 0
         return LiveStatus(version, self.learning, self.reason, "cpu", "pocket", "nf4", memory)  # type: ignore[arg-type]
 

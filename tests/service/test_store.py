@@ -69,7 +69,7 @@ def test_an_event_waits_until_it_is_used_and_its_fate_tells_by_which_version(sto
     assert other is not None
     assert (other.state, other.used_in) == ("pending", ())
     assert store.events_between(1, 1) == [one.id]
-    assert store.used_events(5, seed=0, max_uses=64) == [one]
+    assert store.used_events(5, seed=0, max_uses=64, solved={}) == [one]
     assert store.count_events() == {"pending": 1, "held_out": 0, "used": 1, "set_aside": 0, "kept": 0}
 
 
@@ -97,7 +97,7 @@ def test_set_aside_events_are_listed_with_their_reason_and_retry_makes_them_fres
     store.add_event(one, {}, held_out=False)
     store.append(step(1, 1, (one.id,)), {})
     assert store.set_aside([one.id], "capitals dropped at version 1") == 1
-    assert store.pending(10, 5) == [] and store.used_events(5, 0, 64) == []
+    assert store.pending(10, 5) == [] and store.used_events(5, 0, 64, {}) == []
     (fate,) = store.list_events("set_aside")
     assert (fate.id, fate.reason, fate.used_in) == (one.id, "capitals dropped at version 1", (1,))
     assert store.retry([one.id]) == 1
@@ -119,7 +119,7 @@ def test_the_reservoir_is_drawn_by_its_seed(store: Store) -> None:
     for e in ids:
         store.add_event(event(e), {}, held_out=False)
     store.append(step(1, 1, ids), {})
-    draws = [[e.id for e in store.used_events(8, seed, 64)] for seed in (1, 1, 2)]
+    draws = [[e.id for e in store.used_events(8, seed, 64, {})] for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
     assert all(draw == sorted(draw, key=ids.index) for draw in draws)
 

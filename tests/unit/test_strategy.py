@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_es import noise, strategy
-from edge_es.spaces.adapter import Delta, InputSide, Part
+from edge_es.spaces.adapter import InputSide
+from edge_es.spaces.delta import Delta, Part
 
 FITNESS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40)
 
@@ -36,25 +37,25 @@ def test_no_spread_is_no_signal() -> None:
 @pytest.mark.parametrize("size", [0, 1, 3])
 def test_populations_are_pairs(size: int) -> None:
     with pytest.raises(ValueError, match=str(size)):
-        strategy.ask(Delta().with_side(side()), 0, 0, size, 0.1)
+        strategy.ask(Delta().with_basis(side()), 0, 0, size, 0.1)
 
 
 def test_a_step_is_the_weighted_sum_of_its_noise() -> None:
-    delta = Delta().with_side(side())
+    delta = Delta().with_basis(side())
     shaped = [1.0, -0.5, 0.25, 0.75]
     after = strategy.apply(delta, seed=5, step=9, shaped=shaped, alpha=0.3, guards={})
     weights = [0.3 / 4 * (1.0 + 0.5), 0.3 / 4 * (0.25 - 0.75)]
-    for name, (start, out, rank) in side().slots.items():
-        eps = noise.noise(5, 9, range(2), name, (out, rank))
+    for name, (start, count) in side().slots.items():
+        eps = noise.noise(5, 9, range(2), name, (count,))
         expected = weights[0] * eps[0] + weights[1] * eps[1]
         assert after.parts[0].b is not None
-        torch.testing.assert_close(after.parts[0].b[start : start + out * rank].view(out, rank), expected)
+        torch.testing.assert_close(after.parts[0].b[start : start + count], expected)
     assert delta.parts[0].b is not None and not delta.parts[0].b.any()  # a new delta, the old one as it was
 
 
 def test_guard_scalars_act_in_their_order() -> None:
     start = Delta((Part(side(), torch.full((side().size,), 2.0)),))
-    raw = strategy.raw_step(start, 1, 1, [1.0, -1.0], 1.0, None)
+    raw = strategy.raw_step(start, 1, 1, [1.0, -1.0], 1.0)
     after = strategy.apply(start, 1, 1, [1.0, -1.0], 1.0, {"clip": 0.5, "decay": 0.75, "trust": 0.25})
     torch.testing.assert_close(after.parts[0].b, (2.0 * 0.75 + raw * 0.5) * 0.25)
 
@@ -69,7 +70,7 @@ def test_decay_and_trust_reach_frozen_parts() -> None:
 def test_a_random_walk_has_walk_ratio_one() -> None:
     """Noise fitness: norms add like a random walk, whatever the shaping (FIELD: norm is alpha sqrt(d T / N))."""
     wide = InputSide({"x": torch.eye(4, 8)}, {"x": 500})
-    delta, squares, g = Delta().with_side(wide), 0.0, torch.Generator().manual_seed(0)
+    delta, squares, g = Delta().with_basis(wide), 0.0, torch.Generator().manual_seed(0)
     for step in range(30):
         shaped = strategy.zscore(torch.randn(16, generator=g).tolist())
         before = delta.parts[0].b

@@ -1,0 +1,31 @@
+"""Which events a step learns from: what is not yet solved is drawn more often, and asks for longer steps."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+LEAST_CHANCE = 0.1  # weight of an event that every member solves, so that it is looked at again
+LEAST_REACH = 0.15  # share of the step size that is left when all is solved
+RECENT = 0.5  # weight of the newest look at an event
+
+
+def draw(ids: Sequence[str], solved: Mapping[str, float], count: int, rng: random.Random) -> list[int]:
+    """Indices of at most `count` of these events, without replacement, each by the share of members that do not solve
+    it yet. Weighted reservoir sampling: Efraimidis and Spirakis, Information Processing Letters 97 (2006)."""
+    keys = [rng.random() ** (1 / max(LEAST_CHANCE, 1 - solved.get(one, 0.0))) for one in ids]
+    return sorted(sorted(range(len(ids)), key=lambda i: -keys[i])[:count])
+
+
+def after(solved: Mapping[str, float], ids: Sequence[str], shares: Sequence[float | None]) -> dict[str, float]:
+    """What is known of each event after another look; None: nothing can be said of this event."""
+    known = dict(solved)
+    for one, share in zip(ids, shares, strict=True):
+        if share is not None:
+            known[one] = share if one not in known else (1 - RECENT) * known[one] + RECENT * share
+    return known
+
+
+def reach(solved: Mapping[str, float]) -> float:
+    """Factor on the step size: 1 while nothing is solved, LEAST_REACH when everything is. Near the end a step's noise
+    would undo as much as its signal gains."""
+    unsolved = 1 - sum(solved.values()) / len(solved) if solved else 1.0
+    return LEAST_REACH + (1 - LEAST_REACH) * unsolved

@@ -1,0 +1,52 @@
+"""Seconds and bytes. Time: works in turn, so that a busy machine is busy for all of them. Memory: what tensors hold.
+
+Memory is taken in a pass of its own, since counting it on a CPU is slow.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+def clock(device: torch.device) -> float:
+    """Seconds since some moment, when all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Runs:
+    """seconds: of each measured run; results: what each returned."""
+
+    seconds: tuple[float, ...]
+    results: tuple[Any, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def alternate(
+    device: torch.device,
+    works: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warm: Callable[[], object] | None = None,
+) -> dict[str, Runs]:
+    """`repeats` rounds of all works in turn, after one round that is not counted; `warm` stands for that round where a
+    work is too slow to be run once for nothing."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    results: dict[str, list[object]] = {name: [] for name in works}
+    for work in [warm] if warm is not None else works.values():
+        work()
+    for _ in range(repeats):
+        for name, work in works.items():
+            began = clock(device)
+            result = work()
+            seconds[name].append(clock(device) - began)
+            results[name].append(result)
+    return {name: Runs(tuple(seconds[name]), tuple(results[name])) for name in works}

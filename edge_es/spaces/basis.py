@@ -1,0 +1,105 @@
+"""What every search space is made of: a basis (frozen coordinates in a set of linears) and a flat vector over it.
+
+ES searches the flat vector; the basis says what change of each linear's weight the vector stands for. The change is
+linear in the vector, so that parts, members and steps add. A basis knows how to add its term to a linear's output,
+for the rows of one version, for a scoring batch (pairs of members) and for a decoding batch (a member a row), and
+never writes to the weights.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+
+class Draws(Protocol):
+    """The noise of one step, as a basis reads it (`strategy.Population`)."""
+
+    @property
+    def pairs(self) -> int: ...
+
+    @property
+    def made(self) -> dict[Any, torch.Tensor]:
+        """Room for what a basis prepares once a step."""
+        ...
+
+    def draw(self, name: str, pairs: range, device: torch.device) -> torch.Tensor:
+        """sigma * noise of one linear's coordinates, (len(pairs), count) fp32."""
+        ...
+
+
+@dataclass(frozen=True)
+class MemberRows:
+    """Which rows of a decoding batch belong to members, and to which: rows (m,) int64 indices into the batch, pair
+    (m,) int64, sign (m,) fp32; `whole`: every row of the batch, in order. made: room for what a basis prepares once a
+    layout."""
+
+    rows: torch.Tensor
+    pair: torch.Tensor
+    sign: torch.Tensor
+    whole: bool
+    made: dict[str, torch.Tensor]
+
+
+class Basis(Protocol):
+    """Frozen when made. slots: linear -> (start, count) of its coordinates in the flat vector."""
+
+    kind: ClassVar[str]
+
+    @property
+    def slots(self) -> Mapping[str, tuple[int, int]]: ...
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector: how many numbers ES searches."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of its blob."""
+        ...
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What its blob holds, by name."""
+        ...
+
+    def layout(self) -> Any:
+        """What its blob's header says beside the tensors, as JSON."""
+        ...
+
+    def to(self, device: torch.device | str) -> "Basis": ...
+
+    def length(self, vector: torch.Tensor) -> float:
+        """Frobenius norm of the change of the weights that a flat vector (size,) stands for, in float64."""
+        ...
+
+    def merged(self, parts: Sequence[tuple["Basis", torch.Tensor]]) -> dict[str, Any]:
+        """linear -> what a forward pass reads of all parts (of this kind) together."""
+        ...
+
+    def norm(self, merged: Mapping[str, Any]) -> float:
+        """Frobenius norm of the effective change of the weights, in float64."""
+        ...
+
+    def untouched(self, merged: Mapping[str, Any]) -> tuple[int, int]:
+        """(units that are exactly as they were, units): rows of the linears, scales or single weights."""
+        ...
+
+    def add(self, merged: Any, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+        """out += change x, in place; x (rows, seq, in), out (rows, seq, features)."""
+        ...
+
+    def add_pairs(self, draws: Draws, pairs: range, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+        """out += perturbation x; rows stand pair by pair, plus then minus, equally many each."""
+        ...
+
+    def add_members(
+        self, draws: Draws, members: MemberRows, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        """out += perturbation x, in the rows that belong to members."""
+        ...
+
+    def noise_bytes(self, pairs: int, element: int) -> int:
+        """Bytes that a step's perturbations hold while it is evaluated, at `element` bytes a number."""
+        ...

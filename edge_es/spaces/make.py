@@ -1,0 +1,56 @@
+"""The basis that a configuration asks for, made for a batch of feedback."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge_es.config import Config
+from edge_es.errors import ConfigError
+from edge_es.likelihood import Text
+from edge_es.memory import Plan
+from edge_es.model import Base
+from edge_es.slices import Slices
+from edge_es.spaces.basis import Basis
+from edge_es.spaces.delta import Delta
+from edge_es.spaces.full import Entries
+from edge_es.spaces.input_side import find
+from edge_es.spaces.masks import kept_units
+from edge_es.spaces.scales import Scales, norms
+from edge_es.spaces.weights import scale_blocks
+
+
+@dataclass(frozen=True)
+class Made:
+    """A basis, and what an input side measured when it was found (`input_side.Found`); None in other spaces."""
+
+    basis: Basis
+    novelty_share: float | None = None
+    captured: float | None = None
+
+
+def make_basis(
+    base: Base, delta: Delta, config: Config, feedback: Sequence[Text], protected: Sequence[Text], room: Plan
+) -> Slices[Made]:
+    """`feedback`: the batch it is made for; `protected` may be empty. Raises ConfigError for a space that this model
+    does not have."""
+    search, guards = config.search, config.guards
+    layers = base.targets(search.target_modules)
+    linears = {name: base.model.get_submodule(name) for name in layers}
+    if search.space == "full" and base.quantization != "none":
+        raise ConfigError(
+            "configuration key search.space: 'full' moves single weights, which a quantized model does not have; set "
+            "model.quantization to 'none', or take 'adapter' or 'scales'"
+        )
+    units = {name: linear.out_features for name, linear in linears.items()}
+    if search.space == "scales":
+        units = {name: scale_blocks(linear)[0] for name, linear in linears.items()}
+    if search.space == "full":
+        units = {name: linear.out_features * linear.in_features for name, linear in linears.items()}
+    kept = yield from kept_units(base, delta, units, guards.mask, search.seed, feedback, room)
+    if search.space == "full":
+        shapes = {name: (linear.out_features, linear.in_features) for name, linear in linears.items()}
+        return Made(Entries(shapes, kept, base.device))
+    if search.space == "scales":
+        blocks = {name: scale_blocks(linear) for name, linear in linears.items()}
+        return Made(Scales({n: norms(linears[n], blocks[n][0], kept.get(n)) for n in layers}, blocks, kept))
+    found = yield from find(base, delta, layers, feedback, protected, search.rank, guards.protect.energy, room)
+    return Made(replace(found.side, rows=kept), found.novelty_share, found.captured)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 LEAST_CHANCE = 0.1  # weight of an event that every member solves, so that it is looked at again
-LEAST_REACH = 0.15  # share of the step size that is left when all is solved
+LEAST_REACH = 0.4  # share of the step size that is left when all is solved
 RECENT = 0.5  # weight of the newest look at an event
 
 

@@ -44,7 +44,7 @@ class SearchSection(Section):
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
     population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
     sigma: float = Field(0.02, gt=0, description="standard deviation of a member's perturbation")
-    alpha: float = Field(0.5, gt=0, description="step size")
+    alpha: float = Field(0.25, gt=0, description="step size")
     anneal: bool = Field(True, description="shorten the steps as more of the feedback is solved")
     focus: float = Field(
         0.9,
@@ -79,7 +79,7 @@ class ProtectSection(Section):
 class GuardsSection(Section):
     clip: float | None = Field(None, gt=0, description="largest norm of a step")
     mask: MaskSection = MaskSection()
-    decay: float = Field(0.003, ge=0, lt=1, description="share of the delta that a full step draws back to the anchor")
+    decay: float = Field(0.002, ge=0, lt=1, description="share of the delta that is drawn back to the anchor each step")
     trust_radius: float | None = Field(None, gt=0, description="largest norm of the delta")
     protect: ProtectSection = ProtectSection()
 

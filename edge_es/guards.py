@@ -24,27 +24,18 @@ class Guarded:
     step_norm: float
 
 
-def guard(
-    delta: Delta,
-    seed: int,
-    step: int,
-    shaped: Sequence[float],
-    alpha: float,
-    section: GuardsSection,
-    reach: float = 1.0,
-) -> Guarded:
-    """Decides every guard's scalar for this step and takes it. `delta` is unchanged. reach: what annealing has left of
-    the step size (it is in `alpha` already); decay is as much weaker, or it would undo what short steps still learn."""
+def guard(delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, section: GuardsSection) -> Guarded:
+    """Decides every guard's scalar for this step and takes it. `delta` is unchanged."""
     scalars: dict[str, float] = {}
     norm = delta.active.basis.length(raw_step(delta, seed, step, shaped, alpha))
     if section.clip is not None and norm > section.clip:
         scalars["clip"] = _fp32(section.clip / norm)
         norm = section.clip
     if section.decay > 0:
-        scalars["decay"] = _fp32(1.0 - section.decay * reach)
+        scalars["decay"] = _fp32(1.0 - section.decay)
     candidate = apply(delta, seed, step, shaped, alpha, scalars)
-    if section.trust_radius is not None and (reach := candidate.norm()) > section.trust_radius:
-        scalars["trust"] = _fp32(section.trust_radius / reach)
+    if section.trust_radius is not None and (norm_after := candidate.norm()) > section.trust_radius:
+        scalars["trust"] = _fp32(section.trust_radius / norm_after)
         candidate = apply(delta, seed, step, shaped, alpha, scalars)
     return Guarded(scalars, candidate, norm)
 

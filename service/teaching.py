@@ -1,6 +1,6 @@
 """What the device does when no request needs it: probe the anchor, learn, probe, roll back. Runs on the device thread.
 
-Everything that must survive a restart is in the store; what is here is derived from it (`learner.resume`).
+Everything that must survive a restart is in the store; what is here is derived from it (`edge_es.state.resume`).
 """
 
 import logging
@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_es import learner, ledger, retention
+from edge_es import ledger, retention
 from edge_es.config import Config
 from edge_es.errors import EdgeError, InputError, StateError
 from edge_es.feedback import Event
 from edge_es.fitness import texts_of
+from edge_es.learner import turn
 from edge_es.likelihood import Text
 from edge_es.memory import Plan, plan
 from edge_es.model import Base
@@ -21,6 +22,7 @@ from edge_es.probes.suites import Suite, learned_suites, load_suite
 from edge_es.protected import protected_texts
 from edge_es.slices import Slices
 from edge_es.spaces.delta import Delta
+from edge_es.state import Surroundings, resume
 from service.store import Store
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class Teaching:
         self._base, self._config, self._store, self._announce = base, config, store, announce
         if not store.rows():
             store.append(ledger.anchor_row(), {})
-        self.state = learner.resume(store, base.device)
+        self.state = resume(store, base.device)
         self._suites = prior_suites(base, config, store.folder)
         self._encoded: list[Encoded] | None = None
         self._protected: list[Text] | None = None
@@ -100,7 +102,7 @@ class Teaching:
     def reload(self) -> None:
         """To what the journal says, where it went on without this state: a rollback, or work dropped half-way."""
         if self._store.rows_since(self.state.attempt):
-            self.state = learner.resume(self._store, self._base.device)
+            self.state = resume(self._store, self._base.device)
 
     def roll_back(self, target: int, reason: str) -> int:
         """A new version with the delta of `target`. Raises StateError."""
@@ -138,7 +140,7 @@ class Teaching:
             return
         if self._protected is None:
             self._protected = yield from protected_texts(self._base, self._config.guards.protect, self._room())
-        around = learner.Surroundings(
+        around = Surroundings(
             base=self._base,
             config=self._config,
             journal=self._store,
@@ -147,7 +149,7 @@ class Teaching:
             step_scale=self._setting("step_scale", 1.0),
         )
         before = self.state
-        self.state = yield from learner.turn(self.state, events, bool(fresh), around)
+        self.state = yield from turn(self.state, events, bool(fresh), around)
         for row in self._store.rows_since(before.attempt):
             self._announce("version", {"attempt": row.attempt, "version": row.version, "kind": row.kind})
 

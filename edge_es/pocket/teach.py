@@ -9,6 +9,7 @@ import json
 import random
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from edge_es.batch import draw
 from edge_es.config import Config, load
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.fitness import text_of
-from edge_es.learner import State, Surroundings, resume, turn
-from edge_es.ledger import MemoryJournal, anchor_row
+from edge_es.focus import SCOUT_EVENTS, SCOUTS
+from edge_es.learner import shares, turn
+from edge_es.ledger import MemoryJournal, Row, anchor_row
 from edge_es.likelihood import Text, score
 from edge_es.model import Base, load_base
 from edge_es.pocket import PROBES_DIR, PROTECTED, TASKS_DIR
 from edge_es.slices import run
 from edge_es.spaces.delta import Delta
+from edge_es.state import State, Surroundings, resume
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -73,6 +76,18 @@ def line(base: Base, state: State, task: list[Text], suites: dict[str, list[Text
     )
 
 
+def evaluations(rows: Sequence[Row], config: Config) -> int:
+    """Members times the items of the feedback that they were scored on, the search for the linears that matter
+    included; the protected texts whose KL joins the fitness are not."""
+    total = 0
+    for row in rows:
+        if row.kind == "step":
+            groups = shares(row.population // 2, row.events, config.learn.groups)
+            total += sum(2 * len(pairs) * len(own) for pairs, own in groups)
+        total += 2 * SCOUTS * len(row.stats.get("sensitivity", {})) * min(SCOUT_EVENTS, config.learn.batch)
+    return total
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("task", choices=["alias", "style", "weak_skill"])
@@ -99,8 +114,7 @@ def main() -> None:
         state = run(turn(state, [events[i] for i in drawn], step == 1, around))
         if step % a.every == 0:
             spent = time.monotonic() - began
-            scored = step * config.search.population * config.learn.batch // config.learn.groups  # members x items
-            said = f"step {step}, {scored} evaluations ({spent:.0f} s)"
+            said = f"step {step}, {evaluations(journal.rows(), config)} evaluations ({spent:.0f} s)"
             print(f"{said}: {line(base, state, task, suites, anchor)}", flush=True)
             if a.until is not None and right(base, state.delta, task) >= a.until:
                 return

@@ -9,11 +9,12 @@ from edge_es import ledger
 from edge_es.config import SearchSection
 from edge_es.evaluator import Ask, InProcess
 from edge_es.focus import SCOUTS, chosen, sensitivity
-from edge_es.learner import resume, turn
+from edge_es.learner import turn
 from edge_es.model import Base
 from edge_es.slices import run
 from edge_es.spaces.adapter import InputSide
 from edge_es.spaces.delta import Delta
+from edge_es.state import resume
 from edge_es.strategy import Population
 from tests.contract.conftest import demonstrations, random_delta
 from tests.contract.test_learner import configuration, start

@@ -11,7 +11,7 @@ from edge_es import batch, ledger
 from edge_es.config import Config, GatesSection, GuardsSection, LearnSection, MaskSection, ProtectSection, SearchSection
 from edge_es.errors import StateError
 from edge_es.feedback import Event, Exchange, Prompt
-from edge_es.learner import LEAST_SHRINKAGE, State, Surroundings, resume, running_reliability, shares, turn
+from edge_es.learner import LEAST_SHRINKAGE, shares, turn
 from edge_es.ledger import MemoryJournal, Row, anchor_row
 from edge_es.likelihood import score
 from edge_es.model import Base, base_hash
@@ -20,6 +20,7 @@ from edge_es.spaces.adapter import rank
 from edge_es.spaces.blob import unpack
 from edge_es.spaces.consolidate import consolidate
 from edge_es.spaces.delta import Delta, pack
+from edge_es.state import State, Surroundings, resume, running_reliability
 from tests.contract.conftest import demonstrations, protected, random_delta, texts
 
 
@@ -175,8 +176,8 @@ def test_a_step_is_as_long_as_the_fitness_has_been_reliable(base: Base) -> None:
     assert norms[True] < norms[False]
 
 
-def test_steps_and_decay_shorten_as_feedback_is_solved(base: Base) -> None:
-    config = configuration(guards=GuardsSection(decay=0.1))
+def test_steps_shorten_as_feedback_is_solved(base: Base) -> None:
+    config = configuration()
     state, around = start(base, config)
     state = run(turn(state, demonstrations(6), True, around))
     for solved in ({}, {f"other-{i}": 1.0 for i in range(40)}):
@@ -184,9 +185,8 @@ def test_steps_and_decay_shorten_as_feedback_is_solved(base: Base) -> None:
         row = around.journal.rows()[-1]
         reach = batch.reach(state.solved)
         assert float.fromhex(row.alpha) == pytest.approx(config.search.alpha * reach)
-        assert float.fromhex(row.guards["decay"]) == pytest.approx(1 - 0.1 * reach)
         assert row.stats["solved"] == [state.solved[event.id] for event in demonstrations(6)]
-    assert reach < 0.3
+    assert reach < 0.6, "most of what is known is solved"
     fixed = replace(around, config=configuration(search=config.search.model_copy(update={"anneal": False})))
     run(turn(state, demonstrations(6), False, fixed))
     assert float.fromhex(around.journal.rows()[-1].alpha) == config.search.alpha

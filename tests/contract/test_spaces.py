@@ -11,7 +11,7 @@ import torch
 from edge_es import ledger, strategy
 from edge_es.config import Config, GatesSection, GuardsSection, MaskSection, SearchSection
 from edge_es.errors import ConfigError, StateError
-from edge_es.learner import Surroundings, resume, turn
+from edge_es.learner import turn
 from edge_es.ledger import MemoryJournal, anchor_row
 from edge_es.likelihood import collate, score, score_batch
 from edge_es.memory import OPEN
@@ -21,6 +21,7 @@ from edge_es.slices import run
 from edge_es.spaces.blob import unpack
 from edge_es.spaces.delta import Delta, Part, flat_step, pack
 from edge_es.spaces.make import make_basis
+from edge_es.state import Surroundings, resume
 from tests.contract.conftest import demonstrations, load_tiny, protected, texts
 
 PAIRS, ITEMS = 3, 4

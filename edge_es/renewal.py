@@ -1,0 +1,102 @@
+"""Renewal of the basis: what the search may move, made anew when feedback or configuration asks for another."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from edge_es.config import Config
+from edge_es.feedback import Event
+from edge_es.focus import chosen, sensitivity
+from edge_es.ledger import Kind, Row, now
+from edge_es.likelihood import Text
+from edge_es.slices import Slices
+from edge_es.spaces.adapter import InputSide, rank
+from edge_es.spaces.consolidate import consolidate
+from edge_es.spaces.delta import Delta, Part, pack
+from edge_es.spaces.input_side import captured_share
+from edge_es.spaces.make import make_basis
+from edge_es.state import State, Surroundings, asking, evaluator_of, room_of
+
+STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
+
+
+def is_due(state: State, texts: Sequence[Text], fresh: bool, around: Surroundings) -> Slices[bool]:
+    """No input side yet, one made under another configuration, or one that misses what this feedback excites."""
+    if not state.delta.parts or state.protection != _protection(around.config, around):
+        return True
+    side = state.delta.active.basis
+    if not fresh or state.captured is None or not isinstance(side, InputSide):
+        return False
+    share = yield from captured_share(around.base, state.delta, side, texts, room_of(state, around))
+    return share < STALE * state.captured
+
+
+def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: Surroundings) -> Slices[State]:
+    """Commits a new basis for this feedback; over the rank budget, an adapter's earlier parts are merged first."""
+    search = around.config.search
+    if search.space == "adapter" and state.delta.parts and rank(state.delta) + search.rank > search.max_rank:
+        state = _merge_parts(state, search.max_rank - search.rank, around)
+    room = room_of(state, around)
+    made = yield from make_basis(around.base, state.delta, around.config, texts, around.protected, room)
+    stats: dict[str, Any] = {}
+    if isinstance(made.basis, InputSide) and search.focus < 1 and len(made.basis.a) > 1:
+        ask = asking(state, around, state.attempt + 1)
+        stats["sensitivity"] = yield from sensitivity(evaluator_of(around), state.delta, made.basis, ask, events)
+        if kept := chosen(stats["sensitivity"], search.focus):
+            side = made.basis.only(kept)
+            captured = yield from captured_share(around.base, state.delta, side, texts, room)
+            made = replace(made, basis=side, captured=captured)
+    blob = pack(Delta((Part(made.basis, None),)))
+    stats |= {"novelty_share": made.novelty_share, "captured": made.captured}
+    reason = _protection(around.config, around)
+    state = _publish(state, "basis", state.delta.with_basis(made.basis), blob, stats, reason, around)
+    return replace(
+        state, captured=made.captured, novelty=made.novelty_share, protection=reason, reliability=None, near=None
+    )
+
+
+def _merge_parts(state: State, budget: int, around: Surroundings) -> State:
+    merged, loss = consolidate(state.delta, max(1, budget))
+    reason = f"{len(state.delta.parts)} parts merged, {loss:.2%} of the delta's norm lost"
+    return _publish(state, "consolidate", merged, pack(merged), {"loss": loss}, reason, around)
+
+
+def _publish(
+    state: State,
+    kind: Kind,
+    delta: Delta,
+    blob: bytes,
+    stats: Mapping[str, Any],
+    reason: str,
+    around: Surroundings,
+) -> State:
+    """Commits a row that is a stored blob rather than a step."""
+    norm = delta.norm()
+    name = hashlib.sha256(blob).hexdigest()
+    row = Row(
+        attempt=state.attempt + 1,
+        version=state.version + 1,
+        parent=state.version,
+        kind=kind,
+        created_at=now(),
+        side=name,
+        sha256=delta.sha256,
+        stats={**stats, "delta_norm": norm, "sparsity": delta.sparsity()},
+        reason=reason,
+    )
+    around.journal.append(row, {name: blob})
+    return replace(state, version=state.version + 1, delta=delta, attempt=state.attempt + 1)
+
+
+def _protection(config: Config, around: Surroundings) -> str:
+    """What a basis is made under; recorded as the reason of its row."""
+    search, mask = config.search, config.guards.mask
+    layers = around.base.targets(search.target_modules)
+    where = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in layers))
+    masked = "" if mask.kind == "none" else f"; {mask.density:g} of them by a mask of kind {mask.kind}"
+    if search.space != "adapter":
+        return f"{search.space} of {where}{masked}"
+    energy = config.guards.protect.energy if around.protected else 0.0
+    focus = f", those with {search.focus:g} of the sensitivity" if search.focus < 1 else ""
+    return f"rank {search.rank} in {where}{focus}{masked}; {energy:g} of the protected energy removed"

@@ -1,0 +1,141 @@
+"""Where learning stands, what a turn reads besides its batch, and how both are found again after a restart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from edge_es import batch
+from edge_es.config import Config
+from edge_es.evaluator import Ask, Evaluator, InProcess
+from edge_es.ledger import Journal, Row, head, published, rebuild
+from edge_es.likelihood import Text
+from edge_es.memory import Plan, plan
+from edge_es.model import Base
+from edge_es.spaces.delta import Delta
+
+RECENT = 0.2  # weight of the newest step in the running reliability
+PRIOR = 0.5  # the reliability that is taken before any was measured
+
+
+@dataclass(frozen=True)
+class State:
+    """Where learning stands: derived from the journal alone (`resume`), replaced by every turn.
+
+    attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
+    active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
+    reliability: running mean of the fitness' split-half reliability since the newest side or rollback.
+    near: which of the protected texts that side reads most, from the side and the texts alone; None: not sought yet.
+    solved: event -> share of members that solved it when they last met it, since the newest rollback.
+    protection: what the active input side was made under, so that a changed configuration makes a new one.
+    """
+
+    version: int
+    delta: Delta
+    attempt: int
+    walk: float = 0.0
+    captured: float | None = None
+    novelty: float | None = None
+    protection: str | None = None
+    reliability: float | None = None
+    near: tuple[int, ...] | None = None
+    solved: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a turn reads besides its batch.
+
+    protected: texts whose input directions are removed; those still read most are the canary's and the drift's too.
+    centres: running mean of each metric's ratings. step_scale: 1, halved by every rollback.
+    """
+
+    base: Base
+    config: Config
+    journal: Journal
+    protected: Sequence[Text]
+    centres: Mapping[str, float]
+    step_scale: float = 1.0
+    evaluator: Evaluator | None = None
+
+
+def resume(journal: Journal, device: torch.device) -> State:
+    """The state after the newest row of the journal. Raises StateError where it does not replay."""
+    rows = journal.rows()
+    newest = head(rows)
+    assert newest.version is not None
+    delta = rebuild(journal, newest.version).to(device)
+    state = State(newest.version, delta, rows[-1].attempt)
+    state = replace(state, reliability=_reliability_so_far(rows), solved=_solved_so_far(rows))
+    versions = published(rows)
+    # Walk back along the deltas: a rollback continues at its target.
+    at: int | None = newest.version
+    while at is not None:
+        row = versions[at]
+        if row.kind == "step":
+            state = replace(state, walk=state.walk + (row.stats.get("step_norm") or 0.0) ** 2)
+        if row.kind == "basis" and state.protection is None:
+            state = replace(
+                state,
+                captured=row.stats.get("captured"),
+                novelty=row.stats.get("novelty_share"),
+                protection=row.reason,
+            )
+        at = row.target if row.kind == "rollback" else row.parent
+    return state
+
+
+def running_reliability(before: float | None, new: float | None) -> float | None:
+    """The exponentially weighted mean that a step is shrunk by. A single split of a batch says little by itself, so
+    the first counts against PRIOR."""
+    if new is None:
+        return before
+    return (1 - RECENT) * (PRIOR if before is None else before) + RECENT * new
+
+
+def evaluator_of(around: Surroundings) -> Evaluator:
+    """The one that is given, or this process."""
+    budget = around.config.learn.memory_budget
+    return around.evaluator or InProcess(around.base, around.protected, budget)
+
+
+def asking(state: State, around: Surroundings, step: int) -> Ask:
+    """What is asked of every group of members; pairs and events are each group's own."""
+    search = around.config.search
+    return Ask(
+        version=state.version,
+        seed=search.seed,
+        step=step,
+        sigma=search.sigma,
+        pairs=range(0),
+        events=(),
+        centres=around.centres,
+        task_tokens=around.config.learn.task_tokens,
+    )
+
+
+def room_of(state: State, around: Surroundings) -> Plan:
+    """What the memory budget leaves for a batch under one version."""
+    return plan(around.base, state.delta, around.config.learn.memory_budget, 0)
+
+
+def _solved_so_far(rows: Sequence[Row]) -> dict[str, float]:
+    """As the turns knew it, from what the journal kept of them."""
+    solved: dict[str, float] = {}
+    for row in rows:
+        if row.kind == "rollback":
+            solved = {}
+        elif row.kind == "step" and "solved" in row.stats:
+            solved = batch.after(solved, row.events, row.stats["solved"])
+    return solved
+
+
+def _reliability_so_far(rows: Sequence[Row]) -> float | None:
+    """As the turns made it, from what the journal kept of them."""
+    mean: float | None = None
+    for row in rows:
+        if row.kind in ("basis", "rollback"):
+            mean = None
+        elif row.kind == "step":
+            mean = running_reliability(mean, row.stats.get("fitness_reliability"))
+    return mean

@@ -145,7 +145,7 @@ def answer_bytes(base: Base, seq: int) -> tuple[int, int]:
 
 def plan(base: Base, delta: Delta, budget: str, noise_bytes: int) -> Plan:
     """The room for batches under `budget` ('auto' or a size). Raises ConfigError for what is no size."""
-    held = base.bytes() + _delta_bytes(delta) + noise_bytes
+    held = base.weight_bytes + _delta_bytes(delta) + noise_bytes
     total = held + int(_free(base.device) * MARGIN) if budget == "auto" else parse_bytes(budget)
     return Plan(total, total - held, SLICE_TOKENS[base.device.type])
 

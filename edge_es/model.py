@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ class Base:
         named = tuple(name for name in self.layers if f".{name}".endswith(tuple(f".{m}" for m in modules)))
         return self.layers if "all-linear" in modules or not named else named
 
-    def bytes(self) -> int:
+    @cached_property
+    def weight_bytes(self) -> int:
         """Bytes that the weights occupy on the device."""
         return sum(t.numel() * t.element_size() for _, t in _tensors(self.model))
 
@@ -90,6 +92,7 @@ def load_base(section: ModelSection) -> Base:
 
     notices.disable_progress_bar()
     notices.set_verbosity_error()  # lengths are checked here, with a message that says what to do
+    warnings.filterwarnings("ignore", message="`past_key_values` is deprecated")  # its new name is not in all releases
 
     device = choose_device(section.device)
     # bf16 products are slow on most CPUs, and small models lose accuracy in them; GPUs gain.

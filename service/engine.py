@@ -307,7 +307,7 @@ class Engine:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {
             "budget_bytes": None if setting == "auto" else parse_bytes(setting),
-            "base_bytes": self.base.bytes(),
+            "base_bytes": self.base.weight_bytes,
             "peak_bytes": peak,
             "batches_halved": self.base.costs.halved,
         }

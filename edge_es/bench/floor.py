@@ -37,7 +37,7 @@ def floor(it: Subject, pieces: list[Piece]) -> dict[str, Any]:
         "plain_operations": plain,
         "es_operations": plain + extra,
         "time_over_plain": (plain + extra) / plain,
-        "weight_bytes": it.base.bytes(),
+        "weight_bytes": it.base.weight_bytes,
         "delta_bytes": it.delta.bytes(),
         "es_noise_numbers": it.members // 2 * basis.size,
         "in_place_noise_numbers": 3 * it.members * weights,

@@ -36,14 +36,15 @@ def alternate(
     works: Mapping[str, Callable[[], object]],
     repeats: int,
     warm: Callable[[], object] | None = None,
+    least: float = 0.0,
 ) -> dict[str, Runs]:
-    """`repeats` rounds of all works in turn, after one round that is not counted; `warm` stands for that round where a
-    work is too slow to be run once for nothing."""
+    """`repeats` rounds of all works in turn, and more until they took `least` seconds together, after one round that is
+    not counted; `warm` stands for that round where a work is too slow to be run once for nothing."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     results: dict[str, list[object]] = {name: [] for name in works}
     for work in [warm] if warm is not None else works.values():
         work()
-    for _ in range(repeats):
+    while any(len(some) < repeats for some in seconds.values()) or sum(map(sum, seconds.values())) < least:
         for name, work in works.items():
             began = clock(device)
             result = work()

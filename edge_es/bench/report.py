@@ -72,7 +72,7 @@ def as_json_value(found: Found, config: Config, options: Options) -> dict[str, A
     ):
         value[key] = facts[key]
     value["search"] = config.search.model_dump(include={"rank", "target_modules", "sigma"})
-    value["seed"], value["repeats"] = options.seed, options.repeats
+    value |= {"seed": options.seed, "repeats": options.repeats, "seconds": options.seconds}
     value["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     value["versions"] = {"edge-es": __version__, **{name: _version(name) for name in PACKAGES}}
     return value

@@ -34,7 +34,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Options:
     """What to measure. tokens None: pocket's own items, or random ones of the default length. repeats: of the scoring
-    runs; slow ones take at most SLOW_REPEATS. without: some of LEFT_OUT."""
+    runs; slow ones take at most SLOW_REPEATS. seconds: what is quick is repeated for so long. without: some of
+    LEFT_OUT."""
 
     ref: str = "pocket"
     quantization: str = "nf4"
@@ -43,6 +44,7 @@ class Options:
     items: int = 8
     tokens: int | None = None
     repeats: int = 7
+    seconds: float = 0.0
     without: tuple[str, ...] = ()
     seed: int = 0
 
@@ -128,7 +130,7 @@ def _on(section: ModelSection, run: Bench, work: Callable[[Base, Bench], T]) -> 
 
 def _serving(base: Base, run: Bench) -> None:
     """What the base as it serves is measured by; and whether there is room for an unquantized one after it."""
-    needs, room = in_place.copy_bytes(base), base.bytes() + calls.room(base)
+    needs, room = in_place.copy_bytes(base), base.weight_bytes + calls.room(base)
     _learning(base, run)
     _answers(base, run)
     run.found.facts["base_unchanged"] = base_hash(base) == base.sha256
@@ -159,7 +161,7 @@ def _subject(base: Base, run: Bench) -> calls.Subject:
 
 
 def _learning(base: Base, run: Bench) -> None:
-    it, device, held = _subject(base, run), base.device, base.bytes()
+    it, device, held = _subject(base, run), base.device, base.weight_bytes
     number = itertools.count(1)  # a step's noise is new, as in learning
     run.say("plain forward passes and learning steps")
     passes = calls.step(it, next(number)).passes
@@ -178,7 +180,7 @@ def _learning(base: Base, run: Bench) -> None:
     if shared:
         works["plain_shared"] = lambda: read(pieces)
     tokens = it.members * sum(len(text) for text in it.texts)
-    runs = alternate(device, works, run.options.repeats)
+    runs = alternate(device, works, run.options.repeats, least=run.options.seconds)
     arms = {name: Arm(runs[name], tokens, peak_bytes(device, work), held) for name, work in works.items()}
     scoring = tuple(result.scoring for result in runs["es_step"].results)
     arms["es_scoring"] = Arm(Runs(scoring, ()), tokens, arms["es_step"].peak, held)
@@ -212,16 +214,16 @@ def _answers(base: Base, run: Bench) -> None:
         "decode_plain": lambda: calls.decode(it, None, NEW_TOKENS),
         "decode_es": lambda: calls.decode(it, next(number), NEW_TOKENS),
     }
-    runs = alternate(base.device, works, run.slow_repeats)
+    runs = alternate(base.device, works, run.slow_repeats, least=run.options.seconds)
     for name, work in works.items():
         peak = peak_bytes(base.device, work)
-        run.found.arms[name] = Arm(runs[name], runs[name].results[0], peak, base.bytes())
+        run.found.arms[name] = Arm(runs[name], runs[name].results[0], peak, base.weight_bytes)
 
 
 def _in_place(base: Base, run: Bench) -> None:
     if not run.runs("in_place"):
         return
-    it, device, held = _subject(base, run), base.device, base.bytes()
+    it, device, held = _subject(base, run), base.device, base.weight_bytes
     draw = in_place.dense(base, run.options.seed)
     batch = calls.batch_of(it, shared=run.found.facts["plain_way"] == "plain_shared")  # what was faster for plain
     lengths = batch.answer.sum(1).clamp(min=1).cpu()
@@ -237,12 +239,16 @@ def _in_place(base: Base, run: Bench) -> None:
         return int(sum(made))
 
     run.say("the same members, perturbed in place one after another")
-    runs = alternate(device, {"all": lambda: learn(it.members)}, run.slow_repeats, lambda: learn(2))["all"]
+    runs = alternate(
+        device, {"all": lambda: learn(it.members)}, run.slow_repeats, lambda: learn(2), run.options.seconds
+    )["all"]
     tokens = it.members * sum(len(text) for text in it.texts)
     # Every member holds as much as any other, so two of them show the peak.
     run.found.arms["in_place"] = Arm(runs, tokens, peak_bytes(device, lambda: learn(2)), held)
     if run.runs("in_place_decode"):
-        runs = alternate(device, {"all": lambda: answer(it.members)}, run.slow_repeats, lambda: answer(2))["all"]
+        runs = alternate(
+            device, {"all": lambda: answer(it.members)}, run.slow_repeats, lambda: answer(2), run.options.seconds
+        )["all"]
         made = runs.results[0]
         run.found.arms["in_place_decode"] = Arm(runs, made, peak_bytes(device, lambda: answer(2)), held)
 
@@ -276,9 +282,11 @@ def _backprop(base: Base, run: Bench) -> None:
         return
     with backprop.training(base, layers) as at:
         batch = calls.batch_of(it)
-        runs = alternate(device, {"all": lambda: backprop.step(at, batch)}, run.slow_repeats)["all"]
+        runs = alternate(
+            device, {"all": lambda: backprop.step(at, batch)}, run.slow_repeats, least=run.options.seconds
+        )["all"]
     tokens = sum(len(text) for text in it.texts)
-    run.found.arms["backprop"] = Arm(runs, tokens, peak(range(count)), base.bytes())
+    run.found.arms["backprop"] = Arm(runs, tokens, peak(range(count)), base.weight_bytes)
     rows = run.found.facts["batch_rows"]
     while rows > count and rows > most:
         rows = max(count, rows // 2)
@@ -287,7 +295,7 @@ def _backprop(base: Base, run: Bench) -> None:
         "rows": rows,
         "backprop": peak(same),
         "backprop_checkpointing": peak(same, checkpointing=True),
-        "backprop_base": base.bytes(),
+        "backprop_base": base.weight_bytes,
     }
 
 

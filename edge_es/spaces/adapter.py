@@ -114,7 +114,7 @@ class InputSide:
     def add(self, merged: tuple[torch.Tensor, torch.Tensor], linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         a, b = merged
         z = x @ a.to(x.dtype).T  # (rows, seq, R)
-        out.view(-1, out.shape[-1]).addmm_(z.view(-1, z.shape[-1]), b.to(x.dtype))
+        _add_product(out.view(1, -1, out.shape[-1]), z.view(1, -1, z.shape[-1]), b.to(x.dtype)[None])
 
     def add_pairs(self, draws: Draws, pairs: range, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         a = self.a[name].to(x.dtype)
@@ -125,7 +125,7 @@ class InputSide:
             term = torch.bmm(z.flatten(1, 2), eps).view(*out.shape[:-1], -1)
             out.index_add_(-1, self.rows[name], term)
         else:
-            out.view(len(pairs), -1, out.shape[-1]).baddbmm_(z.flatten(1, 2), eps)
+            _add_product(out.view(len(pairs), -1, out.shape[-1]), z.flatten(1, 2), eps)
 
     def add_members(
         self, draws: Draws, members: MemberRows, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor
@@ -139,7 +139,7 @@ class InputSide:
         if name in self.rows:
             out[members.rows[:, None], :, self.rows[name]] += torch.bmm(z, eps).transpose(1, 2)
         elif members.whole:
-            out.baddbmm_(z, eps) if a.shape[0] > 1 else out.addcmul_(z, eps)
+            _add_product(out, z, eps)
         else:
             out.index_add_(0, members.rows, torch.bmm(z, eps))
 
@@ -153,6 +153,15 @@ class InputSide:
             eps = draws.draw(name, pairs, like.device).view(len(pairs), self.kept(name), -1)
             cached = draws.made[(name, pairs)] = eps.transpose(1, 2).to(like.dtype).contiguous()
         return cached
+
+
+def _add_product(out: torch.Tensor, z: torch.Tensor, b: torch.Tensor) -> None:
+    """out (n, rows, features) += z (n, rows, rank) @ b (n, rank, features), in place. Of rank 1 it is an outer product,
+    for which no matrix routine needs to be set up."""
+    if z.shape[-1] == 1:
+        out.addcmul_(z, b)
+    else:
+        out.baddbmm_(z, b)
 
 
 def rank(delta: Delta) -> int:

@@ -50,6 +50,9 @@ def bench(
     repeats: Annotated[
         int, typer.Option("--repeats", min=1, help="Measured runs, whose median counts; slow things take at most 3.")
     ] = 7,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0, max=600, help="Repeat what is quick for so long.")
+    ] = 5.0,
     without: Annotated[
         list[Without] | None, typer.Option("--without", help="Leave this out; may be given more than once.")
     ] = None,
@@ -68,6 +71,7 @@ def bench(
         items=items,
         tokens=tokens,
         repeats=repeats,
+        seconds=seconds,
         without=tuple(dict.fromkeys(name.value for name in without or ())),
     )
     found, config = bench(options, lambda line: typer.echo(line, err=True) if sys.stderr.isatty() else None)

@@ -62,7 +62,7 @@ def test_too_many_items_or_tokens_are_one_line(pocket: Base) -> None:
 
 @pytest.mark.parametrize("budget", [None, 1_000_000])
 def test_plain_reads_the_rows_of_a_step(pocket: Base, budget: int | None) -> None:
-    learn = {} if budget is None else {"learn": {"memory_budget": str(pocket.bytes() + budget)}}
+    learn = {} if budget is None else {"learn": {"memory_budget": str(pocket.weight_bytes + budget)}}
     settings = load(None, {"search": {"population": 6}, **learn})
     reading, chosen = items(pocket, 4, None, 0)
     it = calls.subject(reading, settings, chosen)

@@ -1,5 +1,7 @@
 """The counters that the bench's figures rest on."""
 
+import time
+
 import torch
 
 from edge_es.bench.measure import alternate
@@ -53,3 +55,9 @@ def test_works_take_turns_after_a_round_that_does_not_count() -> None:
     calls.clear()
     alternate(CPU, {"a": lambda: calls.append("a")}, 2, warm=lambda: calls.append("warm"))
     assert calls == ["warm", "a", "a"]
+
+
+def test_what_is_quick_is_repeated_for_long_enough() -> None:
+    runs = alternate(CPU, {"a": lambda: time.sleep(0.001), "b": lambda: None}, 1, least=0.01)
+    assert sum(runs["a"].seconds) + sum(runs["b"].seconds) >= 0.01
+    assert len(runs["a"].seconds) == len(runs["b"].seconds) >= 1

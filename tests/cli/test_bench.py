@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from service.cli.main import app
 
 runner = CliRunner()
-SMALL = ["bench", "--population", "2", "--items", "1", "--repeats", "1", "--device", "cpu"]
+SMALL = ["bench", "--population", "2", "--items", "1", "--repeats", "1", "--seconds", "0", "--device", "cpu"]
 FEW = [*SMALL, "--without", "in_place", "--without", "backprop", "--without", "decode"]
 
 

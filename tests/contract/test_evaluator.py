@@ -100,7 +100,7 @@ def test_a_batch_that_does_not_fit_is_halved(
     wanted = run(InProcess(base, (), "auto").scores(delta, ask()))
     fresh = replace(base, costs=Costs())
     monkeypatch.setattr(evaluator, "score_batch", lacking(most, evaluator.score_batch, error))
-    at = InProcess(fresh, (), str(base.bytes() + 40_000_000))
+    at = InProcess(fresh, (), str(base.weight_bytes + 40_000_000))
     scores = run(at.scores(delta, ask()))
     np.testing.assert_allclose(scores.raw, wanted.raw, rtol=1e-3, atol=1e-3)
     assert scores.halved == fresh.costs.halved >= 1 and scores.passes >= MEMBERS * ITEMS / most

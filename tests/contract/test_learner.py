@@ -72,7 +72,7 @@ def test_all_kinds_of_feedback_make_one_fitness(base: Base) -> None:
 
 
 def test_a_turn_that_is_interrupted_changes_nothing(base: Base) -> None:
-    tight = LearnSection(memory_budget=str(base.bytes() + 1_200_000))  # many slices
+    tight = LearnSection(memory_budget=str(base.weight_bytes + 1_200_000))  # many slices
     state, around = start(base, configuration(learn=tight))
     state = run(turn(state, demonstrations(4), True, around))
     rows, delta = around.journal.rows(), state.delta.sha256

@@ -25,7 +25,7 @@ from tests.contract.test_learner import configuration, mixed_events, start
 def test_a_step_stays_in_its_room(base: Base, extra: int, shrunk: bool) -> None:
     delta = random_delta(base)
     held = delta.active.basis.noise_bytes(8, 4)
-    budget = str(base.bytes() + 2 * delta.bytes() + held + extra)
+    budget = str(base.weight_bytes + 2 * delta.bytes() + held + extra)
     ask = Ask(0, 0, 1, 0.1, range(8), tuple(demonstrations(6)), {}, 8)
     run(InProcess(base, (), budget).scores(delta, ask))  # measures its shapes, beside the step and within the budget
     with LiveBytes() as live:
@@ -48,7 +48,7 @@ def test_measuring_stays_in_the_room_it_finds(base: Base) -> None:
 def test_a_whole_turn_stays_in_its_budget(base: Base) -> None:
     """Input side, anchor, members' answers, KL in the fitness, canary: with events of every kind."""
     extra = 3_000_000
-    budget = LearnSection(memory_budget=str(base.bytes() + extra), kl_below=1.0, task_tokens=8)
+    budget = LearnSection(memory_budget=str(base.weight_bytes + extra), kl_below=1.0, task_tokens=8)
     state, around = start(base, configuration(learn=budget))
     with LiveBytes() as live:
         state = run(turn(state, mixed_events(), True, around))
@@ -79,7 +79,7 @@ def sampling(base: Base, room: Plan) -> Slices[object]:
 @pytest.mark.parametrize("work", [probing, sampling])
 @pytest.mark.parametrize("extra", [1_000_000, 4_000_000])
 def test_what_no_population_shares_stays_in_its_room(base: Base, work: Any, extra: int) -> None:
-    room = plan(base, random_delta(base), str(base.bytes() + extra), 0)
+    room = plan(base, random_delta(base), str(base.weight_bytes + extra), 0)
     slices = work(base, room)
     with LiveBytes() as live:
         run(slices)

@@ -46,7 +46,7 @@ def test_a_small_budget_learns_the_same_in_smaller_batches(tmp_path: Path, tree:
 
     base = load_base(Config(**tree).model)
     fixed, each = row_bytes(base, Shape(32, 8))
-    four_rows = 8 * base.bytes() + fixed + 4 * each
+    four_rows = 8 * base.weight_bytes + fixed + 4 * each
     shas = []
     for budget in ("auto", str(four_rows)):
         with inside(tmp_path / budget, merged(tree, {"learn": {"memory_budget": budget}})) as live:

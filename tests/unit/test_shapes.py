@@ -51,11 +51,11 @@ def test_it_loads_and_answers_under_every_quantization(quantization: str) -> Non
 
 
 def test_loading_holds_little_more_than_the_quantized_model() -> None:
-    quantized = tiny("nf4").bytes()
+    quantized = tiny("nf4").weight_bytes
     with LiveBytes() as live:
         base = tiny("nf4")
     largest = max(base.model.get_submodule(name).out_features * 128 * 4 for name in base.layers)
-    assert live.peak <= quantized + 2 * largest < tiny("none").bytes()
+    assert live.peak <= quantized + 2 * largest < tiny("none").weight_bytes
 
 
 def test_weights_are_normal_and_no_two_layers_share_them() -> None:

@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from edge_es import __version__
 from edge_es.errors import EdgeError
-from service.cli import bench, config, demo, doctor, feedback, probe, retention, serve, status, tokens, versions
+from service.cli import bench, config, demo, doctor, feedback, probe, retention, serve, status, study, tokens, versions
 
 
 class _Commands(TyperGroup):
@@ -58,6 +58,7 @@ app.command("rollback")(versions.rollback)
 app.command("verify")(versions.verify)
 app.add_typer(probe.app, name="probe")
 app.command("bench")(bench.bench)
+app.add_typer(study.app, name="study")
 app.command("demo")(demo.demo)
 
 if __name__ == "__main__":

@@ -1,0 +1,75 @@
+"""The arms of edge-es: the learner's own turn under a configuration, guarded or not."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from edge_es.batch import draw
+from edge_es.config import Config
+from edge_es.feedback import Event
+from edge_es.focus import SCOUT_EVENTS, SCOUTS
+from edge_es.learner import shares, turn
+from edge_es.ledger import MemoryJournal, Row, anchor_row
+from edge_es.likelihood import Text
+from edge_es.model import Base
+from edge_es.slices import run
+from edge_es.spaces.delta import Delta
+from edge_es.spaces.weights import weight_of
+from edge_es.state import Surroundings, resume
+from edge_es.study.change import Moved
+
+
+class EdgeES:
+    """A `Learner`. Rejected attempts count as steps: their members were evaluated."""
+
+    def __init__(self, base: Base, config: Config, events: Sequence[Event], protected: Sequence[Text]) -> None:
+        self.base, self._events, self._config = base, {event.id: event for event in events}, config
+        self.journal = MemoryJournal()
+        self.journal.append(anchor_row(), {})
+        self._around = Surroundings(base, config, self.journal, protected, {})
+        self._state = resume(self.journal, base.device)
+        self._rng = random.Random(config.search.seed)
+        self._begun = False
+        self.evaluations = 0
+
+    @property
+    def delta(self) -> Delta:
+        return self._state.delta
+
+    @property
+    def walk(self) -> float:
+        return self._state.walk
+
+    def step(self) -> None:
+        seen = len(self.journal.rows())
+        ids = list(self._events)
+        drawn = draw(ids, self._state.solved, self._config.learn.batch, self._rng)
+        some = [self._events[ids[i]] for i in drawn]
+        self._state = run(turn(self._state, some, not self._begun, self._around))
+        self._begun = True
+        self.evaluations += evaluations(self.journal.rows()[seen:], self._config)
+
+    @torch.no_grad()
+    def moved(self) -> Iterator[Moved]:
+        """Every linear, those included that the search leaves alone; each by what the delta does to the unit vectors of
+        its inputs, so that no search space needs to be known here."""
+        for name in self.base.layers:
+            linear = self.base.model.get_submodule(name)
+            before = weight_of(linear, torch.float32)
+            change = torch.zeros(1, linear.in_features, linear.out_features)
+            self.delta.add(name, linear, torch.eye(linear.in_features)[None], change)
+            yield Moved(f"{name}.weight", before, change[0].T)
+
+
+def evaluations(rows: Sequence[Row], config: Config) -> int:
+    """Members times the items of the feedback that they were scored on, the search for the linears that matter
+    included; the protected texts whose KL joins the fitness are not."""
+    total = 0
+    for row in rows:
+        if row.kind == "step":
+            groups = shares(row.population // 2, row.events, config.learn.groups)
+            total += sum(2 * len(pairs) * len(own) for pairs, own in groups)
+        scouts = 2 * SCOUTS * len(row.stats.get("sensitivity", {}))
+        total += scouts * min(SCOUT_EVENTS, config.learn.batch)
+    return total

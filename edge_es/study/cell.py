@@ -1,0 +1,107 @@
+"""One cell: an arm learns a task with a seed, and is looked at on the way. Its file is the record of it, made once."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edge_es.config import ModelSection
+from edge_es.meter import peak_bytes
+from edge_es.model import load_base
+from edge_es.study.arms import Tree, arm, learner
+from edge_es.study.material import material
+from edge_es.study.measure import Checkpoint, anchor_of, checkpoint
+
+
+@dataclass(frozen=True)
+class Cell:
+    """evaluations: the budget; no step begins beyond it. looks: checkpoints on the way, evenly over the budget. items:
+    most of a suite that are read at them; the last one reads all. until: accuracy on the task at which it ends sooner.
+    over: settings in place of the arm's."""
+
+    arm: str
+    task: str
+    seed: int
+    evaluations: int
+    looks: int = 10
+    items: int | None = None
+    until: float | None = None
+    over: Tree = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-{self.task}-{self.seed}"
+
+
+Say = Callable[[float, Checkpoint], None]
+"""What is told of a cell as it goes on: the share of its budget that is spent, and the newest checkpoint."""
+
+
+def finished(cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """The record of a cell that was run to its end with the same settings before; None where there is none."""
+    path = folder / f"{cell.name}.json"
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record if record["cell"] == _settings(cell) else None
+
+
+def run_cell(cell: Cell, folder: Path, say: Say = lambda share, at: None) -> dict[str, Any]:
+    """Runs it and writes FOLDER/NAME.json, whole or not at all. Raises InputError for a task the arm cannot learn."""
+    of = arm(cell.arm)
+    base = load_base(ModelSection(ref="pocket", quantization=of.quantization, device="auto"))  # type: ignore[arg-type]
+    some, whole = (material(base, cell.task, cell.seed, items) for items in (cell.items, None))
+    at = learner(of, base, some, cell.seed, cell.over)
+    anchors = {id(it): anchor_of(base, it) for it in (some, whole)}
+    found = [checkpoint(at, some, anchors[id(some)], 0, 0.0)]
+    steps, seconds, peak = 0, 0.0, 0
+    due = [cell.evaluations * look // cell.looks for look in range(1, cell.looks + 1)]
+    while at.evaluations < cell.evaluations:
+        if steps == 1:  # the first step may set up what later ones do not
+            peak = peak_bytes(base.device, at.step)
+        else:
+            began = time.perf_counter()
+            at.step()
+            seconds += time.perf_counter() - began
+        steps += 1
+        if at.evaluations >= due[0]:
+            due = [one for one in due if one > at.evaluations] or [cell.evaluations]
+            found.append(checkpoint(at, some, anchors[id(some)], steps, seconds))
+            say(at.evaluations / cell.evaluations, found[-1])
+            if cell.until is not None and found[-1].new_task >= cell.until:
+                break
+    # The second step was counted apart, which is slow: it is taken to last as long as the others.
+    seconds *= steps / max(1, steps - 1)
+    last = checkpoint(at, whole, anchors[id(whole)], steps, seconds)
+    record = {
+        "cell": _settings(cell),
+        "anchor": {"new_task": anchors[id(whole)].task, "priors": anchors[id(whole)].priors},
+        "checkpoints": [one.as_json() for one in found],
+        "final": {**last.as_json(), "peak_bytes": peak},
+        "base_bytes": base.weight_bytes,
+        "device": str(base.device),
+        "versions": {name: metadata.version(name) for name in ("torch", "transformers", "bitsandbytes")},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{cell.name}.json"
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+    os.replace(beside, path)
+    return record
+
+
+def _settings(cell: Cell) -> Mapping[str, Any]:
+    return {
+        "arm": cell.arm,
+        "task": cell.task,
+        "seed": cell.seed,
+        "evaluations": cell.evaluations,
+        "looks": cell.looks,
+        "items": cell.items,
+        "until": cell.until,
+        "over": dict(cell.over),
+    }

@@ -1,0 +1,89 @@
+"""`es-full`: the paper's algorithm (arXiv 2601.20861), dense and unguarded, on an unquantized copy.
+
+Every parameter gets normal noise of its own; a member is evaluated with it in place; z-scored fitness; no antithetic
+pairs. theta += alpha / N * sum over members of z * noise, so that a step's norm is about alpha * sqrt(d / N).
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from edge_es import graders
+from edge_es.bench.in_place import update
+from edge_es.decode import Row, Sampling, generate
+from edge_es.feedback import Event
+from edge_es.fitness import text_of
+from edge_es.likelihood import score
+from edge_es.model import Base, encode_prompt
+from edge_es.slices import run
+from edge_es.spaces.delta import Delta
+from edge_es.study.change import Moved
+from edge_es.study.weights import Weights
+
+TASK_TOKENS = 16  # of a graded answer
+Noise = Iterator[tuple[torch.Tensor, torch.Tensor]]
+
+
+class PaperES:
+    """A `Learner`. sigma, alpha: of a member's noise and of a step; population N; batch: items of a step."""
+
+    delta = Delta()
+
+    def __init__(
+        self, base: Base, events: Sequence[Event], seed: int, sigma: float, alpha: float, population: int, batch: int
+    ) -> None:
+        self.base, self._events, self._seed = base, events, seed
+        self._sigma, self._alpha, self._population, self._batch = sigma, alpha, population, batch
+        self._weights = Weights(base)
+        self._rng = random.Random(seed)
+        self._generator = torch.Generator(base.device)
+        self._steps = 0
+        self.evaluations, self.walk = 0, 0.0
+
+    def formula(self) -> float:
+        """What a random walk's norm would be by now: alpha * sqrt(d * T / N)."""
+        size = sum(weight.numel() for weight in self._weights.now.values())
+        return float(self._alpha * (size * self._steps / self._population) ** 0.5)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        items = self._rng.sample(self._events, min(self._batch, len(self._events)))
+        self._steps += 1
+        before = self._weights.copy()
+        fitness = []
+        for member in range(self._population):
+            for weight, noise in self._noise(member):
+                weight.add_(noise, alpha=self._sigma)
+            fitness.append(worth(self.base, items))
+            self._weights.restore(before)  # not by subtraction, which would leave a rounding error a member
+        update(fitness, self._alpha, self._noise)
+        self.walk += self._weights.distance(before) ** 2
+        self.evaluations += self._population * len(items)
+
+    def moved(self) -> Iterator[Moved]:
+        return self._weights.moved()
+
+    def _noise(self, member: int) -> Noise:
+        """The same for the same step and member; one stream for all tensors, so that no two share noise."""
+        key = f"{self._seed}/{self._steps}/{member}"
+        self._generator.manual_seed(random.Random(key).getrandbits(63))
+        for weight in self._weights.now.values():
+            noise = torch.empty_like(weight).normal_(generator=self._generator)
+            yield weight, noise
+
+
+def worth(base: Base, items: Sequence[Event]) -> float:
+    """Mean over the items: nats an answer token of a demonstration, the grade of a task's greedy answer."""
+    shown = [event for event in items if event.kind != "task"]
+    tasks = [event for event in items if event.kind == "task"]
+    total = 0.0
+    if shown:
+        found = run(score(base, Delta(), [text_of(base, event.exchanges[0]) for event in shown]))
+        total += float((found.total / found.tokens.clamp(min=1)).sum())
+    if tasks:
+        sampling = Sampling(max_tokens=TASK_TOKENS)
+        rows = [Row(encode_prompt(base, event.exchanges[0].prompt), Delta(), sampling) for event in tasks]
+        answers = run(generate(base, rows))
+        total += sum(graders.grade(e.grader or {}, a.text) for e, a in zip(tasks, answers, strict=True))
+    return total / len(items)

@@ -1,0 +1,83 @@
+"""What cells leave behind: means with intervals, tables, figures; no model is loaded."""
+
+import csv
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_es.study import plan
+from edge_es.study.figures import draw
+from edge_es.study.report import COLUMNS, MEASURES, rows, summary, write_tables
+
+KINDS = ("q_proj", "norm", "all")
+
+
+def look(step: int, new: float, formula: float | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = dict.fromkeys(MEASURES, 0.5)
+    found |= {"step": step, "evaluations": 10 * step, "new_task": new, "formula_ratio": formula, "norm": step + 1.0}
+    found["retention"] = {"add": 1.0, "sort": 1.0 - new / 10}
+    found["sparsity"] = {kind: {"fp32@1e-06": 0.1, "bf16@1e-06": 0.2} for kind in KINDS}
+    return found
+
+
+def record(arm: str, task: str, seed: int, new: float) -> dict[str, Any]:
+    formula = 1.02 if arm == "es-full" else None
+    looks = [look(step, new * step / 4, formula) for step in range(5)]
+    return {"cell": {"arm": arm, "task": task, "seed": seed}, "checkpoints": looks, "final": look(4, new, formula)}
+
+
+RECORDS = [record("defaults", "alias", seed, 0.9 + seed / 100) for seed in range(3)] + [
+    record("es-full", "alias", 0, 0.2),
+    record("es-full", "style", 0, 0.1),
+]
+
+
+def test_means_and_intervals_are_over_seeds() -> None:
+    found = summary(RECORDS)["arms"]
+    one = found["defaults"]["alias"]
+    assert one["seeds"] == [0, 1, 2] and one["new_task"] == pytest.approx(0.91)
+    half = 4.303 * statistics.stdev([0.90, 0.91, 0.92]) / math.sqrt(3)
+    assert one["ci"]["new_task"] == pytest.approx(half)
+    assert one["retention"]["sort"] == pytest.approx(1 - 0.091)
+    assert one["formula_ratio"] is None and one["ci"]["formula_ratio"] is None
+    alone = found["es-full"]["style"]
+    assert alone["ci"]["new_task"] is None and alone["formula_ratio"] == 1.02
+    assert set(found["es-full"]) == {"alias", "style"} and set(one["sparsity"]) == set(KINDS)
+
+
+def test_rows_fit_their_columns() -> None:
+    found = rows(summary(RECORDS))
+    assert all(len(row) == len(COLUMNS) for row in found)
+    assert found[0][:4] == ("defaults", "alias", 3, "0.910 ± 0.025") and found[-1][3] == "0.100"
+
+
+def test_tables_have_a_line_a_checkpoint(tmp_path: Path) -> None:
+    looks, finals = write_tables(RECORDS, tmp_path)
+    with looks.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 25 and lines[4]["retention.sort"] == str(1 - 0.9 / 10)
+    with finals.open(encoding="utf-8", newline="") as file:
+        assert [line["arm"] for line in csv.DictReader(file)] == ["defaults", "es-full", "es-full"]
+
+
+def test_figures_are_drawn_and_the_same_again(tmp_path: Path) -> None:
+    paths = draw(RECORDS, tmp_path)
+    names = {path.name for path in paths}
+    assert {"forgetting-alias.png", "forgetting-style.svg", "norm.png", "sparsity.svg"} <= names
+    first = {path: path.read_bytes() for path in paths if path.suffix == ".svg"}
+    assert all(path.stat().st_size > 1000 for path in paths)
+    draw(RECORDS, tmp_path)
+    assert first == {path: path.read_bytes() for path in first}
+
+
+def test_the_matrix_has_every_arm_and_no_task_that_it_cannot_learn() -> None:
+    cells = plan.whole(("defaults", "es-full", "sft", "grpo", "es-adapter", "es-adapter+kl"))
+    assert len(cells) == len(set(cells))
+    assert {task for arm, task, _ in cells if arm == "sft"} == {"alias", "style"}
+    assert {task for arm, task, _ in cells if arm == "grpo"} == {"weak_skill"}
+    assert [seed for arm, task, seed in cells if (arm, task) == ("defaults", "style")] == list(plan.SEEDS)
+    assert {(task, seed) for arm, task, seed in cells if arm == "es-adapter+kl"} == {("alias", 100), ("alias", 101)}
+    assert set(plan.quick()) <= set(cells)

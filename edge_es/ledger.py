@@ -131,6 +131,24 @@ def undone(rows: Sequence[Row]) -> dict[int, int]:
     return taken
 
 
+def line(rows: Sequence[Row], version: int, since: int) -> list[Row]:
+    """The rows that made the delta of `version` from that of `since`, oldest first, without `since`'s own.
+
+    It is the way back from `version`; a rollback goes on at its target, so what it took back is not on the line.
+    Raises StateError where `since` is not on it, or a version is missing.
+    """
+    versions, at = published(rows), version
+    found: list[Row] = []
+    while at > since and at in versions:
+        row = versions[at]
+        found.append(row)
+        before = row.target if row.kind == "rollback" else row.parent
+        at = -1 if before is None else before
+    if at != since:
+        raise StateError(f"version {since} is not on the line of version {version}; `edge-es versions` lists both")
+    return found[::-1]
+
+
 def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal: Journal) -> "Delta":
     """The delta after `row`, from the delta of its parent. Raises StateError where the ledger does not fit."""
     from edge_es import noise, strategy
@@ -198,8 +216,9 @@ def verify(journal: Journal) -> dict[str, int]:
     return {"versions": versions, "replayed": replayed, "mismatches": mismatches}
 
 
-def rollback_row(journal: Journal, target: int, reason: str) -> Row:
-    """The row that takes the delta of version `target` as a new version. Raises StateError if there is none."""
+def rollback_row(journal: Journal, target: int, reason: str, stats: Mapping[str, Any] | None = None) -> Row:
+    """The row that takes the delta of version `target` as a new version. `stats`: what was found out on the way to it
+    (`bisection.Blame.stats`). Raises StateError if there is no such version."""
     rows = journal.rows()
     versions = published(rows)
     newest = head(rows)
@@ -215,13 +234,14 @@ def rollback_row(journal: Journal, target: int, reason: str) -> Row:
         kind="rollback",
         created_at=now(),
         sha256=versions[target].sha256,
+        stats=stats or {},
         reason=reason,
         target=target,
     )
 
 
-def rollback(journal: Journal, target: int, reason: str) -> Row:
+def rollback(journal: Journal, target: int, reason: str, stats: Mapping[str, Any] | None = None) -> Row:
     """Appends `rollback_row`: a new version with an old delta, never a rewrite of history."""
-    row = rollback_row(journal, target, reason)
+    row = rollback_row(journal, target, reason, stats)
     journal.append(row, {})
     return row

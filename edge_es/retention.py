@@ -52,6 +52,12 @@ def probe_round(
     return Round(version, at, tuple(results), scores)
 
 
+def lost(round_: Round, suites: Sequence[Encoded]) -> list[Encoded]:
+    """Those of the round's suites that dropped."""
+    names = {result.suite for result in round_.dropped}
+    return [encoded for encoded in suites if encoded.suite.name in names]
+
+
 def rollback_target(rows: Sequence[Row], passed: Sequence[int], current: int) -> int:
     """The newest version before `current` whose probes passed and that was not taken back; 0 where there is none."""
     taken, versions = undone(rows), published(rows)

@@ -146,6 +146,11 @@ class EventTable(Database):
         """Events that are never learned from."""
         return self._count("state = 'held_out'")
 
+    def events(self, ids: Sequence[str]) -> list[Event]:
+        """The events of these ids that the store holds, oldest first."""
+        wanted = "SELECT event FROM events WHERE id IN (SELECT value FROM json_each(?)) ORDER BY seq"
+        return [Event.from_json(json.loads(row["event"])) for row in self.query(wanted, _text_list(ids))]
+
     def events_between(self, first_version: int, last_version: int) -> list[str]:
         """Ids of the events used by versions first..last, both included; oldest first."""
         rows = self.query(

@@ -58,6 +58,26 @@ def retention_items(store: Store, version: int) -> list[dict[str, Any]]:
     return found
 
 
+def blame(store: Store) -> list[dict[str, Any]]:
+    """The rows of `edge-es retention blame`, oldest first: the rollbacks whose first bad version is known, with the
+    events that it used."""
+    rows = [row for row in store.rows() if row.kind == "rollback" and "first_bad" in row.stats]
+    return [
+        {
+            "version": row.version,
+            "target": row.target,
+            **{name: row.stats[name] for name in ("first_bad", "last_good", "suites")},
+            "events": [
+                {"id": event.id, "kind": event.kind, "input": event.exchanges[0].prompt.as_json()}
+                for event in store.events(row.stats["events"])
+            ],
+            "at": row.created_at,
+            "reason": row.reason,
+        }
+        for row in rows
+    ]
+
+
 def status(store: Store, live: LiveStatus | None = None) -> dict[str, Any]:
     """The row of `edge-es status`. Without a running daemon: what it left in the store."""
     bound = store.model_binding()

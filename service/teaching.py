@@ -4,11 +4,11 @@ Everything that must survive a restart is in the store; what is here is derived 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_es import ledger, retention
+from edge_es import bisection, ledger, retention
 from edge_es.config import Config
 from edge_es.errors import EdgeError, InputError, StateError
 from edge_es.feedback import Event
@@ -107,12 +107,12 @@ class Teaching:
     def roll_back(self, target: int, reason: str) -> int:
         """A new version with the delta of `target`. Raises StateError."""
         ledger.rebuild(self._store, target)  # what does not replay must not become the version to go on from
-        version = self._record_rollback(target, reason)
+        version = self._record_rollback(target, reason, {})
         self.reload()
         return version
 
-    def _record_rollback(self, target: int, reason: str) -> int:
-        row = ledger.rollback(self._store, target, reason)
+    def _record_rollback(self, target: int, reason: str, stats: Mapping[str, Any]) -> int:
+        row = ledger.rollback(self._store, target, reason, stats)
         assert row.version is not None
         self._announce("rollback", {"version": row.version, "target": target, "reason": reason})
         return row.version
@@ -165,9 +165,9 @@ class Teaching:
                 good.append(event)
         return good
 
-    def _room(self) -> Plan:
-        """What the memory budget leaves for a batch that no population shares."""
-        return plan(self._base, self.state.delta, self._config.learn.memory_budget, noise_bytes=0)
+    def _room(self, beside: int = 0) -> Plan:
+        """What the memory budget leaves for a batch that no population shares. beside: bytes held meanwhile."""
+        return plan(self._base, self.state.delta, self._config.learn.memory_budget, noise_bytes=beside)
 
     # probing
 
@@ -202,23 +202,43 @@ class Teaching:
         version = self.state.version
         learned = [encode(self._base, suite) for suite in learned_suites(self._held_out(version))]
         suites = [*self._encoded_suites(), *learned]
-        found = yield from retention.probe_round(
-            self._base, self.state.delta, version, suites, self._reference, self._config.probes, self._room()
-        )
-        self._forced = False
+        found = yield from self._round(version, self.state.delta, suites, self._room())
+        blame: bisection.Blame | None = None
         if found.dropped and version > 0:
-            ledger.rebuild(self._store, self._target(found))
+            self._forced = True  # an interruption from here on: the drop is found again before anything is learned
+            blame = yield from self._search(found, suites)
+        self._forced = False
         # One transaction: a crash leaves no verdict without its rollback, and no rollback whose events wait again.
         with self._store.transaction():
             self._store.save_probe(version, found.at, found.results, found.scores)
             self._announce("probe", {"version": version, "dropped": [result.suite for result in found.dropped]})
             if found.dropped and version > 0:
-                self._take_back(found)
+                self._take_back(found, blame)
             elif self._setting("rollbacks_in_a_row", 0) and self._last_rollback() < version:
                 # Probes pass again on something learned since: the step may grow back.
                 self._store.put_setting("rollbacks_in_a_row", 0)
                 self._store.put_setting("step_scale", min(1.0, 2 * self._setting("step_scale", 1.0)))
         self.reload()  # a replay takes time, in which no transaction keeps feedback waiting
+
+    def _round(self, version: int, delta: Delta, suites: Sequence[Encoded], room: Plan) -> Slices[retention.Round]:
+        return retention.probe_round(self._base, delta, version, suites, self._reference, self._config.probes, room)
+
+    def _search(self, found: retention.Round, suites: Sequence[Encoded]) -> Slices[bisection.Blame | None]:
+        """The first bad version. None where it cannot be named, and the last good one has to do."""
+        good, lost = self._target(found), retention.lost(found, suites)
+        room = self._room(beside=self.state.delta.bytes())  # the newest good one is held beside the one looked at
+
+        def look(version: int, delta: Delta) -> Slices[retention.Round]:
+            return self._round(version, delta.to(self._base.device), lost, room)
+
+        try:
+            blame = yield from bisection.search(self._store, good, found, look)
+        except StateError as error:
+            log.warning("the first bad version stays unknown: %s", error)
+            blame = None
+        if blame is None:
+            ledger.rebuild(self._store, good)  # what does not replay must not become the version to go on from
+        return blame
 
     def _held_out(self, version: int) -> list[Event]:
         """The newest held-out events. Their window moves in strides, since scores are paired item by item: what was
@@ -231,15 +251,20 @@ class Teaching:
     def _target(self, found: retention.Round) -> int:
         return retention.rollback_target(self._store.rows(), self._store.passed_versions(), found.version)
 
-    def _take_back(self, found: retention.Round) -> None:
-        rows, target, reason = self._store.rows(), self._target(found), retention.why(found)
+    def _take_back(self, found: retention.Round, blame: bisection.Blame | None) -> None:
+        rows, reason = self._store.rows(), retention.why(found)
+        target = blame.target if blame else self._target(found)
         if ledger.published(rows)[target].sha256 == self.state.delta.sha256:
             self.pause(f"{reason}, though its delta is that of version {target}; run `edge-es verify`")
             return
-        suspects = self._store.events_between(target + 1, found.version)
-        self._record_rollback(target, reason)
+        span = self._store.events_between(target + 1, found.version)
+        suspects = {f"used by versions {target + 1} to {found.version}, rolled back": tuple(span)}
+        if blame:
+            reason, suspects = f"{reason}; the first bad version is {blame.first_bad}", blame.suspects
+        self._record_rollback(target, reason, blame.stats() if blame else {})
         self._forced = True  # the version that is served now is probed before anything else is learned
-        self._store.set_aside(suspects, f"used by versions {target + 1} to {found.version}, rolled back: {reason}")
+        for what, events in suspects.items():
+            self._store.set_aside(events, f"{what}: {reason}")
         if self._config.rollback.halve_step:
             self._store.put_setting("step_scale", self._setting("step_scale", 1.0) / 2)
         in_a_row = self._setting("rollbacks_in_a_row", 0) + 1

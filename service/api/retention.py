@@ -28,6 +28,12 @@ def retention(
     return found
 
 
+@router.get("/v1/retention/blame")
+def blame(context: Ctx) -> dict[str, Any]:
+    """The rows of `edge-es retention blame`."""
+    return {"blame": listings.blame(context.store)}
+
+
 @router.post("/v1/probes/run")
 async def run_probes(context: Ctx, _: Annotated[Nothing, Depends(optional_json_body(Nothing))]) -> dict[str, Any]:
     """Probes the served version; answers with its rows when they are stored."""

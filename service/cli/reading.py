@@ -73,3 +73,16 @@ def retention_items(target: Target, version: int) -> list[dict[str, Any]]:
 
     with opened(target) as store:
         return listings.retention_items(store, version)
+
+
+def blame(target: Target) -> list[dict[str, Any]]:
+    """The rows of `edge-es retention blame`, oldest first."""
+    if isinstance(target, Daemon):
+        from service.cli.client import get
+
+        rows: list[dict[str, Any]] = get(target, "/v1/retention/blame")["blame"]
+        return rows
+    from service import listings
+
+    with opened(target) as store:
+        return listings.blame(store)

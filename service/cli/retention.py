@@ -1,4 +1,4 @@
-"""`edge-es retention log | show | watch`: what became of the prior abilities."""
+"""`edge-es retention log | show | watch | blame`: what became of the prior abilities."""
 
 import json
 from typing import Annotated, Any
@@ -80,6 +80,31 @@ def show_version(
             )
 
     show(found, as_json, render)
+
+
+BLAME = (">version", ">back to", ">first bad", ">last good", "suites", "event", "kind", "input")
+
+
+def culprits(row: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """A line an event of a rollback; one that names none where the first bad version used none."""
+    where = (*(row[key] for key in ("version", "target", "first_bad", "last_good")), ", ".join(row["suites"]))
+    return [(*where, e["id"], e["kind"], asked(e["input"])) for e in row["events"]] or [(*where, None, None, None)]
+
+
+def asked(wanted: dict[str, Any]) -> str:
+    """The last words of an input, on one line."""
+    text: str = wanted["prompt"] if "prompt" in wanted else wanted["messages"][-1]["content"]
+    return " ".join(text.split())
+
+
+@app.command("blame")
+def blame(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Rollbacks with the first bad version of each, and the feedback that it used."""
+    from service.cli.reading import blame as read
+    from service.cli.target import find
+
+    rows = read(find(state_dir, url))
+    show(rows, as_json, lambda: print_table(BLAME, [line for row in rows for line in culprits(row)]))
 
 
 @app.command("watch")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from edge_es import ledger
 from service import listings
 from service.cli.main import app
 from service.store import Store
@@ -40,6 +41,7 @@ READERS = (
     ["versions"],
     ["diff", "0", "2"],
     ["retention", "log"],
+    ["retention", "blame"],
     ["retention", "show"],
     ["retention", "show", "0", "--items"],
     ["probe", "list"],
@@ -101,6 +103,24 @@ def test_retention_show_item_by_item(folder: Path) -> None:
     assert [row["kind"] for row in found["suites"]] == ["generation", "loglik"]
     assert found["items"][3] == {"suite": "add", "item": 3, "anchor": 1.0, "score": 0.0}
     assert "version 1 was not probed" in run(folder, "retention", "show", "1", status=1)
+
+
+def test_retention_blame_names_the_events(folder: Path) -> None:
+    assert read(folder, "retention", "blame") == []
+    found = {"first_bad": 2, "last_good": 0, "suites": ["add"], "looked_at": {"1": {"add": "kept"}}}
+    with Store(folder) as store:
+        ledger.rollback(store, 1, "forgot", {**found, "events": [event(1).id, event(2).id]})
+    before = snapshot(folder)
+    rows = read(folder, "retention", "blame")
+    assert list(rows[0]) == ["version", "target", "first_bad", "last_good", "suites", "events", "at", "reason"]
+    assert (rows[0]["version"], rows[0]["target"], rows[0]["first_bad"]) == (3, 1, 2)
+    assert rows[0]["events"] == [
+        {"id": event(n).id, "kind": "demonstration", "input": {"messages": [{"role": "user", "content": f"q{n}"}]}}
+        for n in (1, 2)
+    ]
+    lines = run(folder, "retention", "blame").splitlines()
+    assert len(lines) == 3 and event(1).id in lines[1] and lines[2].rstrip().endswith("q2")
+    assert snapshot(folder) == before
 
 
 def test_retention_watch_ends_after_count(folder: Path) -> None:

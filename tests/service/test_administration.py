@@ -121,6 +121,7 @@ def test_the_folder_tells_the_same_as_the_api(daemon: Daemon) -> None:
     with Store.open_read_only(daemon.store.folder) as reader:
         assert listings.status(reader) == status
         assert listings.versions(reader) == daemon.client.get("/v1/versions").json()["versions"]
+        assert listings.blame(reader) == daemon.client.get("/v1/retention/blame").json()["blame"] == []
         assert listings.retention_log(reader) == daemon.client.get("/v1/retention").json()["retention"]
 
 

@@ -1,0 +1,176 @@
+"""Which version forgot: bisection along the line from the last good version to the one whose probes dropped.
+
+Imports no torch by itself and loads no model: who calls it says what a look is. Writes nothing, so that a search that
+is dropped half-way has not begun. Of the deltas on the way two are held at once, the last good one and the one looked
+at, however long the line is: the next look goes on from the last good one, row by row.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edge_es.errors import StateError
+from edge_es.ledger import Journal, Row, apply_row, line, published, replay
+from edge_es.slices import Slices
+
+if TYPE_CHECKING:
+    from edge_es.retention import Round
+    from edge_es.spaces.delta import Delta
+
+Look = Callable[[int, "Delta"], Slices["Round"]]  # probes a version's delta, which is on the CPU, on the lost suites
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Versions that follow each other on a line and answer alike: the first one's change, then none."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def first(self) -> int:
+        """The version that brought the change."""
+        assert self.rows[0].version is not None
+        return self.rows[0].version
+
+    @property
+    def last(self) -> int:
+        """The version that is probed for all of them, and gone back to: it has the newest basis."""
+        assert self.rows[-1].version is not None
+        return self.rows[-1].version
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What a search found.
+
+    target: the version to go back to: the one before `first_bad`; it is `last_good`, or was looked at and not dropped.
+    suites: those that dropped. looked_at: version -> suite -> verdict. events: those that `first_bad` used. later:
+    those that only versions after it used.
+    """
+
+    first_bad: int
+    last_good: int
+    target: int
+    suites: tuple[str, ...]
+    looked_at: Mapping[int, Mapping[str, str]]
+    events: tuple[str, ...]
+    later: tuple[str, ...]
+
+    @property
+    def suspects(self) -> dict[str, tuple[str, ...]]:
+        """What is said of the events that are set aside -> their ids."""
+        return {
+            f"the suspect, used by version {self.first_bad}": self.events,
+            f"taken back with version {self.first_bad}": self.later,
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """What the rollback's row records; JSON has texts for keys."""
+        return {
+            "first_bad": self.first_bad,
+            "last_good": self.last_good,
+            "suites": list(self.suites),
+            "looked_at": {str(version): dict(verdicts) for version, verdicts in self.looked_at.items()},
+            "events": list(self.events),
+        }
+
+
+def first_bad(count: int, bad: Callable[[int], Slices[bool]]) -> Slices[int]:
+    """The index, below `count`, of the first bad one in a row that begins good and is bad from somewhere on.
+
+    The last one is known to be bad and what precedes the row to be good, so neither is looked at: at most
+    ceil(log2(count)) calls of `bad`. Where good and bad alternate, it is a bad one that follows a good one.
+    """
+    good, known = -1, count - 1
+    while known - good > 1:
+        middle = (good + known) // 2
+        if (yield from bad(middle)):
+            known = middle
+        else:
+            good = middle
+    return known
+
+
+def stretches(start: Row, rows: Sequence[Row]) -> list[Stretch]:
+    """A line behind `start` in stretches, without those that answer as `start` does. A new basis begins at zero, and a
+    rollback has the delta of its target, which precedes it on the line."""
+    found: list[list[Row]] = [[]]
+    before = start.sha256
+    for row in rows:
+        if row.kind != "basis" and row.sha256 != before:
+            found.append([])
+        found[-1].append(row)
+        before = row.sha256
+    return [Stretch(tuple(some)) for some in found[1:]]
+
+
+def search(journal: Journal, last_good: int, dropped: "Round", look: Look) -> Slices[Blame | None]:
+    """Which version after `last_good` first lost what `dropped` lost; None where nothing between them changes an
+    answer. Yields between rows and inside looks.
+
+    Raises StateError where the ledger does not fit (a version that is not on the line, or does not replay), and what a
+    look raises.
+    """
+    rows = journal.rows()
+    since = line(rows, dropped.version, last_good)
+    way = stretches(published(rows)[last_good], since)
+    if not way:
+        return None
+    held = yield from _rebuilt(journal, last_good)
+    reached = last_good
+    looked_at: dict[int, dict[str, str]] = {}
+
+    def bad(index: int) -> Slices[bool]:
+        nonlocal held, reached
+        version = way[index].last
+        delta = yield from _onward(journal, held, [row for row in since if reached < _version(row) <= version])
+        found = yield from look(version, delta)
+        looked_at[version] = {}
+        for result in found.results:  # a suite's own verdict comes first; what is scored beside it condemns nothing
+            looked_at[version].setdefault(result.suite, result.verdict)
+        if found.dropped:
+            return True
+        held, reached = delta, version
+        return False
+
+    guilty = yield from first_bad(len(way), bad)
+    taken_back = [row for row in since if _version(row) >= way[guilty].first]
+    used = tuple(dict.fromkeys(event for row in taken_back for event in row.events))
+    return Blame(
+        first_bad=way[guilty].first,
+        last_good=last_good,
+        target=way[guilty - 1].last if guilty else last_good,
+        suites=tuple(result.suite for result in dropped.dropped),
+        looked_at=looked_at,
+        events=tuple(event for event in used if event in taken_back[0].events),
+        later=tuple(event for event in used if event not in taken_back[0].events),
+    )
+
+
+def _rebuilt(journal: Journal, version: int) -> Slices["Delta"]:
+    """`ledger.rebuild` in slices."""
+    for row, delta in replay(journal, version):
+        if row.version == version:
+            return _checked(row, delta)
+        yield
+    raise StateError(f"version {version} does not exist; `edge-es versions` lists what does")
+
+
+def _onward(journal: Journal, delta: "Delta", rows: Sequence[Row]) -> Slices["Delta"]:
+    """The delta after `rows`, which follow on a line, checked against the last one's sha256."""
+    for row in rows:
+        if row.kind != "rollback":  # on a line it follows its target
+            delta = apply_row(delta, row, {}, journal)
+        yield
+    return _checked(rows[-1], delta)
+
+
+def _checked(row: Row, delta: "Delta") -> "Delta":
+    if delta.sha256 != row.sha256:
+        raise StateError(f"version {row.version} does not replay to its recorded delta; run `edge-es verify`")
+    return delta
+
+
+def _version(row: Row) -> int:
+    assert row.version is not None
+    return row.version

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from edge_es.meter import out_of_memory
 from edge_es.model import Base, decode_text
 from edge_es.sidechannel import MixedRows, Weights
 from edge_es.slices import Slices
@@ -235,15 +236,33 @@ def _sample(logits: torch.Tensor, sampling: Sampling, uniform: float) -> int:
 
 
 def generate(base: Base, rows: Sequence[Row], max_rows: int = 256) -> Slices[list[Answer]]:
-    """All answers, in the order of `rows`, at most `max_rows` at a time; yields after every token."""
+    """All answers, in the order of `rows`, at most `max_rows` at a time; yields after every token.
+
+    Where memory runs out, the answers in the making are begun again, half as many at a time; a single one that does
+    not fit raises what it raised.
+    """
     decoder = Decoder(base)
-    answers: list[Answer] = []
-    while len(answers) < len(rows) or decoder.answers:
+    answers = [Answer(row) for row in rows]
+    waiting = list(range(len(rows)))
+    while waiting or decoder.answers:
         free = max_rows - len(decoder.answers)
-        # Prompts are read in large groups, not one by one as rows leave.
-        if len(answers) < len(rows) and free >= max(1, max_rows // 4):
-            answers += decoder.admit(rows[len(answers) : len(answers) + free])
-        else:
-            decoder.step()
+        tried = len(decoder.answers)
+        try:
+            # Prompts are read in large groups, not one by one as rows leave.
+            if waiting and free >= max(1, max_rows // 4):
+                joining = waiting[:free]
+                tried += len(joining)
+                for i, answer in zip(joining, decoder.admit([rows[i] for i in joining]), strict=True):
+                    answers[i] = answer
+                del waiting[:free]
+            else:
+                decoder.step()
+        except RuntimeError as error:
+            if not out_of_memory(error) or tried < 2:
+                raise
+            base.costs.halve()
+            max_rows = tried // 2
+            decoder = Decoder(base)
+            waiting = [i for i, answer in enumerate(answers) if answer.finish is None]
         yield
     return answers

@@ -16,11 +16,14 @@ from edge_es import graders
 from edge_es.decode import Row, Sampling, generate
 from edge_es.feedback import Event
 from edge_es.fitness import event_scores, texts_of
+from edge_es.footprint import Shape
+from edge_es.halving import halving
 from edge_es.likelihood import Batch, Text, batches, collate, kl_batch, score, score_batch
-from edge_es.memory import Plan, Shape, out_of_memory, plan
+from edge_es.memory import Plan, plan, with_cache
 from edge_es.model import Base, encode_prompt
 from edge_es.sidechannel import Member, PopulationRows
 from edge_es.slices import Slices
+from edge_es.spaces.blob import unpack
 from edge_es.spaces.delta import Delta
 from edge_es.strategy import Population
 
@@ -33,7 +36,8 @@ class Ask:
 
     pairs: those of the step's members that are asked for; pair p is members 2p (plus) and 2p + 1 (minus). apart: each
     pair moves one linear alone, as `Population` has it. centres: running mean of each metric's ratings. near: indices
-    of the protected texts whose KL to the anchor is wanted, too.
+    of the protected texts whose KL to the anchor is wanted, too. basis: the blob of a basis that no version has yet, in
+    which the members are drawn; None: they are drawn in the version's own.
     """
 
     version: int
@@ -46,6 +50,7 @@ class Ask:
     task_tokens: int
     near: tuple[int, ...] = ()
     apart: bool = False
+    basis: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -74,20 +79,24 @@ class Evaluator(Protocol):
 @dataclass(frozen=True)
 class InProcess:
     """On this process's base. protected: the texts that `Ask.near` counts. budget: as learn.memory_budget.
-    slice_tokens: most padded tokens of a batch; None: as long as a device's slice may be."""
+    slice_tokens: most padded tokens of a batch; None: as long as a device's slice may be. room: what a batch may hold,
+    where it is known already; None: what the budget leaves, at every ask."""
 
     base: Base
     protected: Sequence[Text]
     budget: str
     slice_tokens: int | None = None
+    room: Plan | None = None
 
     def scores(self, delta: Delta, ask: Ask) -> Slices[Scores]:
         base, events = self.base, ask.events
+        if ask.basis is not None:
+            delta = delta.with_basis(unpack(ask.basis).parts[0].basis.to(base.device))
         population = Population(ask.seed, ask.step, 2 * len(ask.pairs), ask.sigma, delta.active.basis)
         population = replace(population, first=ask.pairs.start, apart=ask.apart)
-        held = delta.active.basis.noise_bytes(population.pairs, torch.finfo(base.dtype).bits // 8)
-        before = base.costs.halved
-        room = plan(base, delta, self.budget, held)
+        before, element = base.costs.halved, torch.finfo(base.dtype).bits // 8
+        held = delta.active.basis.noise_bytes(population.pairs, element, ask.apart)
+        room = self.room or plan(base, delta, self.budget, held)
         if self.slice_tokens is not None:
             room = replace(room, slice_tokens=self.slice_tokens)
         texts: dict[Text, int] = {}  # what several events share is scored once
@@ -163,25 +172,14 @@ def _population_batches(
     distributions: int,
     visit: Callable[[Batch, list[int], range], None],
 ) -> Slices[int]:
-    """`visit(batch, indices of its texts, pairs)` until every pair has met every text; how many visits there were.
+    """`visit(batch, indices of its texts, pairs)` until every pair has met every text; how many visits there were."""
 
-    A visit that runs out of memory is made again in two halves, and so is what is still to come.
-    """
-    passes = 0
-    waiting = chunks(base, population.pairs, texts, room, distributions)
-    while waiting:
-        chunk = waiting.pop(0)
-        try:
-            visit(chunk.batch(base, texts), chunk.texts, chunk.pairs)
-        except RuntimeError as error:
-            if not out_of_memory(error) or (len(chunk.pairs) == 1 and len(chunk.texts) == 1):
-                raise
-            base.costs.halve()
-            waiting = [half for one in (chunk, *waiting) for half in one.halves()]
-        else:
-            passes += 1
-        yield
-    return passes
+    def work(chunk: Chunk) -> None:
+        visit(chunk.batch(base, texts), chunk.texts, chunk.pairs)
+        base.costs.fitted()
+
+    some = chunks(base, population.pairs, texts, room, distributions)
+    return (yield from halving(base.costs, some, work, Chunk.halves))
 
 
 @dataclass(frozen=True)
@@ -215,8 +213,9 @@ def chunks(base: Base, pairs: int, texts: Sequence[Text], room: Plan, distributi
     for index in batches(texts, room.slice_tokens // 2):
         batch = collate(base, [texts[i] for i in index])
         shape = Shape(batch.ids.shape[1], len(batch.columns), distributions)
-        shared = batch.shared > 0 and room.shares(base, shape)
-        rows = room.rows(base, replace(shape, cached=shared))
+        wanted = 2 * pairs * len(index)
+        shared = batch.shared > 0 and room.shares(base, shape, wanted)
+        rows = room.rows(base, with_cache(base, shape) if shared else shape, wanted)
         width = min(len(index), rows // 2)
         most = max(1, rows // (2 * width))
         each = -(-pairs // -(-pairs // most))
@@ -237,6 +236,9 @@ def _graded(
     members = [Member(delta, population, p, sign) for p in range(population.pairs) for sign in (1, -1)]
     rows = [Row(prompt, member, sampling) for member in members for prompt in prompts]
     longest = max(len(prompt) for prompt in prompts) + task_tokens
-    answers = yield from generate(base, rows, max_rows=min(MOST_ANSWERS, room.answers(base, longest)))
+    element = torch.finfo(base.dtype).bits // 8
+    each = population.basis.member_bytes(element, population.apart)
+    at_once = room.answers(base, longest, min(MOST_ANSWERS, len(rows)), each)
+    answers = yield from generate(base, rows, max_rows=at_once)
     grades = [graders.grade(tasks[i % len(tasks)].grader or {}, answer.text) for i, answer in enumerate(answers)]
     return np.array(grades, dtype=np.float64).reshape(population.size, len(tasks))

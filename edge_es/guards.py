@@ -8,11 +8,9 @@ Anchored decay: arXiv 2605.30148, on the fp32 delta (in bf16 it silently fails).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edge_es.config import GuardsSection
 from edge_es.spaces.delta import Delta
-from edge_es.strategy import apply, raw_step
+from edge_es.strategy import apply, fp32, raw_step
 
 
 @dataclass(frozen=True)
@@ -29,16 +27,12 @@ def guard(delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: fl
     scalars: dict[str, float] = {}
     norm = delta.active.basis.length(raw_step(delta, seed, step, shaped, alpha))
     if section.clip is not None and norm > section.clip:
-        scalars["clip"] = _fp32(section.clip / norm)
+        scalars["clip"] = fp32(section.clip / norm)
         norm = section.clip
     if section.decay > 0:
-        scalars["decay"] = _fp32(1.0 - section.decay)
+        scalars["decay"] = fp32(1.0 - section.decay)
     candidate = apply(delta, seed, step, shaped, alpha, scalars)
     if section.trust_radius is not None and (norm_after := candidate.norm()) > section.trust_radius:
-        scalars["trust"] = _fp32(section.trust_radius / norm_after)
+        scalars["trust"] = fp32(section.trust_radius / norm_after)
         candidate = apply(delta, seed, step, shaped, alpha, scalars)
     return Guarded(scalars, candidate, norm)
-
-
-def _fp32(value: float) -> float:
-    return float(np.float32(value))

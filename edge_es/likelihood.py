@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from edge_es.halving import halving, in_two
 from edge_es.model import Base
 from edge_es.sidechannel import MixedRows, PopulationRows, Rows
 from edge_es.slices import Slices
@@ -155,10 +156,12 @@ def score(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 163
     """Scores of every text under one version, in the order of `texts`; yields between batches."""
     total, tokens = torch.zeros(len(texts)), torch.zeros(len(texts), dtype=torch.int64)
     greedy = torch.zeros(len(texts), dtype=torch.bool)
-    for group in batches(texts, max_tokens):
+
+    def work(group: list[int]) -> None:
         some = score_batch(base, collate(base, [texts[i] for i in group]), same_weights(base, delta, len(group)))
         total[group], tokens[group], greedy[group] = some.total, some.tokens, some.greedy
-        yield
+
+    yield from halving(base.costs, batches(texts, max_tokens), work, in_two)
     return AnswerScores(total, tokens, greedy)
 
 
@@ -175,8 +178,10 @@ def kl_batch(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1) -> t
 def kl(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 4096) -> Slices[torch.Tensor]:
     """KL from the anchor of one version, mean a token over each text's answer, nats, (len(texts),) fp32."""
     result = torch.zeros(len(texts))
-    for group in batches(texts, max_tokens):
+
+    def work(group: list[int]) -> None:
         batch = collate(base, [texts[i] for i in group])
         result[group] = kl_batch(base, batch, same_weights(base, delta, len(group)))
-        yield
+
+    yield from halving(base.costs, batches(texts, max_tokens), work, in_two)
     return result

@@ -60,6 +60,11 @@ def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
     return live.peak
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is what torch raises where there is no memory left, on a GPU or on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def release(device: torch.device) -> None:
     """Gives back what no one holds any more."""
     gc.collect()

@@ -23,21 +23,35 @@ from edge_es.errors import InputError, ModelError
 from edge_es.feedback import Prompt
 from edge_es.sidechannel import SideChannel
 
+CLEAN_BATCHES = 64  # population batches in a row that must fit before one halving is taken back
+
 
 @dataclass
 class Costs:
     """What was measured of this model on this device, and what was learned from batches that did not fit.
 
-    measured: (tokens, columns, distributions) -> (bytes of a batch whatever its rows, bytes of each row).
-    halved: how often a batch ran out of memory; each time, a row counts twice what it did.
+    measured: (tokens, columns, distributions) -> (rows, bytes at the peak), rising (`footprint.py`).
+    halved: how often a batch ran out of memory, ever. halvings: of those in force; each halves the rows that are
+    planned. clean: population batches that have fitted since the newest of them, or since one was taken back.
     """
 
-    measured: dict[tuple[int, int, int], tuple[int, int]] = field(default_factory=dict)
+    measured: dict[tuple[int, int, int], list[tuple[int, int]]] = field(default_factory=dict)
     halved: int = 0
+    halvings: int = 0
+    clean: int = 0
 
     def halve(self) -> None:
         """A batch did not fit: the next ones have half the rows."""
         self.halved += 1
+        self.halvings += 1
+        self.clean = 0
+
+    def fitted(self) -> None:
+        """A population batch fitted. What took the memory may be gone: after enough of them, rows double again."""
+        self.clean += 1
+        if self.halvings and self.clean >= CLEAN_BATCHES:
+            self.halvings -= 1
+            self.clean = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,14 @@ class Base:
     def weight_bytes(self) -> int:
         """Bytes that the weights occupy on the device."""
         return sum(t.numel() * t.element_size() for _, t in _tensors(self.model))
+
+    @cached_property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the largest linear's weight as a forward pass may unpack it; 0 where nothing is quantized."""
+        if self.quantization == "none":
+            return 0
+        linears = [self.model.get_submodule(name) for name in self.layers]
+        return max(one.in_features * one.out_features for one in linears) * torch.finfo(self.dtype).bits // 8
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -18,6 +18,8 @@ GENERATOR = "murmur3x2-binomial32/1"  # named in every ledger row; change it whe
 SCALE = 1.0 / math.sqrt(8.0)
 
 BLOCK = 2**15  # elements that are hashed at once on a CPU
+DEVICE_BLOCK = 2**18  # and on a GPU: enough to hide what a kernel's launch costs
+BESIDE = {"cpu": 13, "cuda": 48}  # bytes of intermediate results that hashing one element holds
 
 _MASK = 0xFFFFFFFF
 
@@ -58,12 +60,29 @@ def bits(words: list[tuple[int, int]], size: int, device: torch.device | str = "
     return _bits_on_device(words, size, torch.device(device))
 
 
+def drawing_bytes(count: int, device: torch.device) -> int:
+    """Bytes held beside the result while `noise` draws so many numbers."""
+    block = BLOCK if device.type == "cpu" else DEVICE_BLOCK
+    return count + min(count, block) * BESIDE[device.type]
+
+
 def _bits_on_device(words: list[tuple[int, int]], size: int, device: torch.device) -> torch.Tensor:
-    counter = torch.arange(size, dtype=torch.int64, device=device)
+    """In 64-bit integers, of which a GPU has no unsigned smaller ones; in blocks, as they are many times the result."""
     keys = torch.tensor(words, dtype=torch.int64, device=device).reshape(-1, 2, 1)
-    h = _finalise((counter * 0x9E3779B9 & _MASK) ^ keys[:, 0])
-    h = _finalise((h + keys[:, 1]) & _MASK)
-    return (_bit_count(h) - 16).to(torch.int8)
+    out = torch.empty(len(words), size, dtype=torch.int8, device=device)
+    columns = max(1, min(size, DEVICE_BLOCK))
+    rows = max(1, DEVICE_BLOCK // columns)
+    for left in range(0, size, columns):
+        counter = torch.arange(left, min(left + columns, size), dtype=torch.int64, device=device)
+        counter *= 0x9E3779B9
+        counter &= _MASK
+        for top in range(0, len(words), rows):
+            key = keys[top : top + rows]
+            h = _finalise(counter ^ key[:, 0])
+            h += key[:, 1]
+            h &= _MASK
+            out[top : top + rows, left : left + columns] = _bit_count(_finalise(h)) - 16
+    return out
 
 
 def _bits_on_cpu(words: list[tuple[int, int]], size: int) -> torch.Tensor:
@@ -118,7 +137,7 @@ def noise(
     Values are integers times SCALE, each rounded once, so they are equal bit for bit on every device.
     """
     counts = bits([key(seed, step, pair, name) for pair in pairs], math.prod(shape), device)
-    return (counts.to(torch.float32) * SCALE).reshape(len(pairs), *shape)
+    return counts.to(torch.float32).mul_(SCALE).reshape(len(pairs), *shape)
 
 
 def keep_rows(seed: int, name: str, rows: int, density: float) -> torch.Tensor:

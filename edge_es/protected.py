@@ -69,5 +69,5 @@ def _from_anchor(base: Base, room: Plan) -> Slices[list[Text]]:
         start = (base.end_ids[0],)
     length = min(SAMPLE_TOKENS, base.context - len(start))
     rows = [Row(start, Delta(), Sampling(length, temperature=1.0, seed=seed)) for seed in range(SAMPLES)]
-    answers = yield from generate(base, rows, max_rows=min(SAMPLES, room.answers(base, len(start) + length)))
+    answers = yield from generate(base, rows, max_rows=room.answers(base, len(start) + length, SAMPLES))
     return [Text(start, tuple(answer.tokens)) for answer in answers]

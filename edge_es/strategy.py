@@ -41,10 +41,18 @@ class Population:
         """Members are numbered pair by pair: 2 * pair is plus, 2 * pair + 1 is minus."""
         return self.size // 2
 
+    def moving(self, name: str, pairs: range) -> range:
+        """Those of `pairs` that move this linear: all, or every n-th where n linears are moved apart."""
+        if not self.apart:
+            return pairs
+        names = list(self.basis.slots)
+        ahead = (names.index(name) - self.first - pairs.start) % len(names)
+        return range(pairs.start + ahead, pairs.stop, len(names))
+
     def draw(self, name: str, pairs: range, device: torch.device) -> torch.Tensor:
         """sigma * noise of one linear's coordinates, (len(pairs), count) fp32."""
         _, count = self.basis.slots[name]
-        drawn = range(pairs.start + self.first, pairs.stop + self.first)
+        drawn = range(pairs.start + self.first, pairs.stop + self.first, pairs.step)
         eps = noise.noise(self.seed, self.step, drawn, name, (count,), device).mul_(self.sigma)
         if self.apart:
             names = list(self.basis.slots)
@@ -90,8 +98,8 @@ def apply(
     active = delta.active
     assert active.b is not None
     step_b = raw_step(delta, seed, step, shaped, alpha)
-    step_b.mul_(_fp32(guards.get("clip", 1.0)))
-    decay, trust = _fp32(guards.get("decay", 1.0)), _fp32(guards.get("trust", 1.0))
+    step_b.mul_(fp32(guards.get("clip", 1.0)))
+    decay, trust = fp32(guards.get("decay", 1.0)), fp32(guards.get("trust", 1.0))
     parts = [Part(p.basis, p.b.mul(decay).mul_(trust)) for p in delta.parts[:-1] if p.b is not None]
     return Delta((*parts, Part(active.basis, active.b.mul(decay).add_(step_b).mul_(trust))))
 
@@ -100,10 +108,10 @@ def raw_step(delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha:
     """The step before any clip, (basis.size,) fp32. `shaped` holds plus and minus members in turn."""
     active = delta.active
     assert active.b is not None
-    weights = [_fp32(alpha / len(shaped) * (shaped[i] - shaped[i + 1])) for i in range(0, len(shaped), 2)]
+    weights = [fp32(alpha / len(shaped) * (shaped[i] - shaped[i + 1])) for i in range(0, len(shaped), 2)]
     return flat_step(active.basis, seed, step, weights, active.b.device)
 
 
-def _fp32(value: float) -> float:
+def fp32(value: float) -> float:
     """Rounded to fp32 once, so that no device rounds a double scalar in a way of its own."""
     return float(np.float32(value))

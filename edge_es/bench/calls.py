@@ -84,7 +84,7 @@ def step(it: Subject, number: int, rows: int | None = None) -> Step:
     None: as many as the memory budget allows. The candidate is dropped."""
     search, base, learn = it.config.search, it.base, it.config.learn
     tokens = None if rows is None else rows * max(len(text) for text in it.texts)
-    evaluator = InProcess(base, (), learn.memory_budget, tokens)
+    evaluator = InProcess(base, (), learn.memory_budget, tokens, it.room)
     began = clock(base.device)
     pairs = range(search.population // 2)
     asked = Ask(0, search.seed, number, search.sigma, pairs, it.items.events, {}, learn.task_tokens)
@@ -125,9 +125,15 @@ def decode(it: Subject, number: int | None, new_tokens: int, only: int | None = 
     base = replace(it.base, end_ids=())
     sampling = Sampling(max_tokens=new_tokens)
     rows = [Row(text.prompt, weight, sampling) for weight in weights for text in it.texts]
-    longest = max(len(text.prompt) for text in it.texts) + new_tokens
-    answers = run(generate(base, rows, max_rows=min(MOST_ANSWERS, it.room.answers(base, longest))))
+    answers = run(generate(base, rows, max_rows=answers_at_once(it, new_tokens)))
     return sum(len(answer.tokens) for answer in answers)
+
+
+def answers_at_once(it: Subject, new_tokens: int) -> int:
+    """How many answers the memory budget lets be in the making."""
+    longest = max(len(text.prompt) for text in it.texts) + new_tokens
+    each = it.delta.active.basis.member_bytes(torch.finfo(it.base.dtype).bits // 8)
+    return it.room.answers(it.base, longest, min(MOST_ANSWERS, it.members * len(it.texts)), each)
 
 
 def room(base: Base) -> int:

@@ -154,7 +154,7 @@ def _greedy(base: Base, delta: Delta, prompts: list[tuple[tuple[int, ...], int]]
     """The greedy answer's text to each (prompt, most tokens)."""
     rows = [Row(prompt, delta, Sampling(max_tokens=limit)) for prompt, limit in prompts]
     longest = min(base.context, max(len(prompt) + limit for prompt, limit in prompts))
-    answers = yield from generate(base, rows, max_rows=min(MOST_ROWS, room.answers(base, longest)))
+    answers = yield from generate(base, rows, max_rows=room.answers(base, longest, min(MOST_ROWS, len(rows))))
     return [answer.text for answer in answers]
 
 

@@ -7,14 +7,17 @@ keeps. A member's term is one batched product over its rows' A x, which is `rank
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 
+from edge_es.noise import drawing_bytes
 from edge_es.spaces.basis import Basis, Draws, MemberRows
 from edge_es.spaces.delta import Delta, basis_sha256
+
+AT_ONCE = 2**20  # numbers that are drawn together
 
 
 @dataclass(frozen=True)
@@ -117,24 +120,29 @@ class InputSide:
         _add_product(out.view(1, -1, out.shape[-1]), z.view(1, -1, z.shape[-1]), b.to(x.dtype)[None])
 
     def add_pairs(self, draws: Draws, pairs: range, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+        moving = draws.moving(name, pairs)
+        if not moving:
+            return
         a = self.a[name].to(x.dtype)
-        eps = self._perturbation(draws, pairs, name, x)  # (pairs, rank, kept)
-        z = (x @ a.T).view(len(pairs), 2, -1, a.shape[0])  # (pairs, sign, rows of a member * seq, rank)
+        eps = self._perturbation(draws, moving, name, x)  # (pairs, rank, kept)
+        own = slice(moving.start - pairs.start, None, moving.step)
+        out = out.view(len(pairs), -1, out.shape[-1])[own]
+        z = x.reshape(len(pairs), 2, -1, x.shape[-1])[own] @ a.T  # (pairs, sign, rows of a member * seq, rank)
         z[:, 1].neg_()  # an antithetic pair reads one noise tensor; the sign rides on z, the smaller side
         if name in self.rows:
-            term = torch.bmm(z.flatten(1, 2), eps).view(*out.shape[:-1], -1)
-            out.index_add_(-1, self.rows[name], term)
+            out.index_add_(-1, self.rows[name], torch.bmm(z.flatten(1, 2), eps))
         else:
-            _add_product(out.view(len(pairs), -1, out.shape[-1]), z.flatten(1, 2), eps)
+            _add_product(out, z.flatten(1, 2), eps)
 
     def add_members(
         self, draws: Draws, members: MemberRows, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor
     ) -> None:
+        if name not in members.made:  # once a layout
+            members.made[name] = self._rows_of_members(draws, members, name, x)
+        members, eps = members.made[name]
+        if not len(members.rows):
+            return
         a = self.a[name].to(x.dtype)
-        eps = members.made.get(name)
-        if eps is None:  # each row's own, gathered once a layout; a row's sign rides on it
-            eps = self._perturbation(draws, range(draws.pairs), name, x)[members.pair]
-            eps = members.made[name] = eps.mul_(members.sign.to(x.dtype)[:, None, None])
         z = (x if members.whole else x[members.rows]) @ a.T  # (m, seq, rank)
         if name in self.rows:
             out[members.rows[:, None], :, self.rows[name]] += torch.bmm(z, eps).transpose(1, 2)
@@ -143,16 +151,42 @@ class InputSide:
         else:
             out.index_add_(0, members.rows, torch.bmm(z, eps))
 
-    def noise_bytes(self, pairs: int, element: int) -> int:
-        return pairs * self.size * element
+    def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:
+        drawn = -(-pairs // len(self.slots)) if apart else pairs  # of each linear
+        widest = max(count for _, count in self.slots.values())
+        at_once = min(drawn * widest, max(AT_ONCE, widest))
+        device = next(iter(self.a.values())).device
+        return drawn * self.size * element + at_once * 4 + drawing_bytes(at_once, device)
+
+    def member_bytes(self, element: int, apart: bool = False) -> int:
+        return (max(count for _, count in self.slots.values()) if apart else self.size) * element
+
+    def _rows_of_members(
+        self, draws: Draws, members: MemberRows, name: str, like: torch.Tensor
+    ) -> tuple[MemberRows, torch.Tensor]:
+        """The rows whose members move this linear, and each one's own perturbation, (m, rank, kept), with its sign."""
+        moving = draws.moving(name, range(draws.pairs))
+        pair = members.pair
+        if len(moving) < draws.pairs:
+            own = (pair % moving.step == moving.start % moving.step).nonzero().flatten()
+            pair = (pair[own] - moving.start) // moving.step
+            members = replace(members, rows=members.rows[own], pair=pair, sign=members.sign[own], whole=False)
+        eps = self._perturbation(draws, moving, name, like)[pair]
+        return members, eps.mul_(members.sign.to(like.dtype)[:, None, None])
 
     def _perturbation(self, draws: Draws, pairs: range, name: str, like: torch.Tensor) -> torch.Tensor:
-        """(pairs, rank, kept) in the dtype and on the device of `like`; made once a step."""
-        cached = draws.made.get((name, pairs))
-        if cached is None:
-            eps = draws.draw(name, pairs, like.device).view(len(pairs), self.kept(name), -1)
-            cached = draws.made[(name, pairs)] = eps.transpose(1, 2).to(like.dtype).contiguous()
-        return cached
+        """(pairs, rank, kept) in the dtype and on the device of `like`; those of all pairs are made once a step."""
+        every = draws.moving(name, range(draws.pairs))
+        made = draws.made.get(name)
+        if made is None:
+            made = draws.made[name] = like.new_empty(len(every), self.a[name].shape[0], self.kept(name))
+            each = max(1, AT_ONCE // self.slots[name][1])
+            for first in range(0, len(every), each):
+                some = every[first : first + each]
+                eps = draws.draw(name, some, like.device).view(len(some), self.kept(name), -1)
+                made[first : first + len(some)] = eps.transpose(1, 2)
+        first = every.index(pairs.start) if pairs else 0
+        return made[first : first + len(pairs)]
 
 
 def _add_product(out: torch.Tensor, z: torch.Tensor, b: torch.Tensor) -> None:

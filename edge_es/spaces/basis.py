@@ -24,6 +24,10 @@ class Draws(Protocol):
         """Room for what a basis prepares once a step."""
         ...
 
+    def moving(self, name: str, pairs: range) -> range:
+        """Those of `pairs`, a range without gaps, that move this linear at all; evenly spaced."""
+        ...
+
     def draw(self, name: str, pairs: range, device: torch.device) -> torch.Tensor:
         """sigma * noise of one linear's coordinates, (len(pairs), count) fp32."""
         ...
@@ -39,7 +43,7 @@ class MemberRows:
     pair: torch.Tensor
     sign: torch.Tensor
     whole: bool
-    made: dict[str, torch.Tensor]
+    made: dict[str, Any]
 
 
 class Basis(Protocol):
@@ -100,6 +104,11 @@ class Basis(Protocol):
         """out += perturbation x, in the rows that belong to members."""
         ...
 
-    def noise_bytes(self, pairs: int, element: int) -> int:
-        """Bytes that a step's perturbations hold while it is evaluated, at `element` bytes a number."""
+    def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:
+        """Bytes that a step's perturbations hold while it is evaluated, at `element` bytes a number. apart: each pair
+        moves one linear alone."""
+        ...
+
+    def member_bytes(self, element: int, apart: bool = False) -> int:
+        """Bytes that `add_members` keeps for one row at most."""
         ...

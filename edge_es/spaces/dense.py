@@ -18,7 +18,8 @@ def add_pairs(draws: Draws, pairs: range, name: str, x: torch.Tensor, out: torch
     """`Basis.add_pairs` by way of each member's whole change."""
     x_of = x.view(len(pairs), 2, -1, x.shape[-1])
     out_of = out.view(len(pairs), 2, -1, out.shape[-1])
-    for at, pair in enumerate(pairs):
+    for pair in draws.moving(name, pairs):
+        at = pair - pairs.start
         change = build(draws.draw(name, range(pair, pair + 1), x.device)[0]).to(x.dtype).T
         out_of[at, 0].addmm_(x_of[at, 0], change)
         out_of[at, 1].addmm_(x_of[at, 1], change, alpha=-1)
@@ -26,7 +27,10 @@ def add_pairs(draws: Draws, pairs: range, name: str, x: torch.Tensor, out: torch
 
 def add_members(draws: Draws, members: MemberRows, name: str, x: torch.Tensor, out: torch.Tensor, build: Build) -> None:
     """`Basis.add_members` by way of each pair's whole change."""
+    moving = draws.moving(name, range(draws.pairs))
     for pair in members.pair.unique().tolist():
+        if pair not in moving:
+            continue
         own = members.pair == pair
         rows, sign = members.rows[own], members.sign[own].to(x.dtype)
         change = build(draws.draw(name, range(pair, pair + 1), x.device)[0]).to(x.dtype).T

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from edge_es.noise import drawing_bytes
 from edge_es.spaces.basis import Basis, Draws, MemberRows
 from edge_es.spaces.delta import basis_sha256
 from edge_es.spaces.dense import add_members, add_pairs
@@ -105,8 +106,13 @@ class Entries:
     ) -> None:
         add_members(draws, members, name, x, out, lambda eps: self.change(name, eps))
 
-    def noise_bytes(self, pairs: int, element: int) -> int:
-        return 3 * 4 * max(math.prod(shape) for shape in self.shapes.values())  # of one linear at a time
+    def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:
+        # One linear at a time: the change before, the numbers of the next one, and the change that they are put into.
+        widest = max(math.prod(shape) for shape in self.shapes.values())
+        return 3 * 4 * widest + drawing_bytes(widest, self.device)
+
+    def member_bytes(self, element: int, apart: bool = False) -> int:
+        return 0
 
 
 def _built(own: list[tuple[Entries, str, torch.Tensor]]) -> torch.Tensor:

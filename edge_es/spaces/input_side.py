@@ -111,10 +111,11 @@ def _sketches(
     whole = dict.fromkeys(names, 0.0)
 
     def visit(name: str, vectors: torch.Tensor, owners: torch.Tensor) -> None:
-        whole[name] += float(vectors.double().square().sum())
+        energy = float(vectors.double().square().sum())
         if name in removed:
             vectors = vectors - (vectors @ removed[name].T) @ removed[name]
         found[name].add(vectors)
+        whole[name] += energy
 
     yield from visit_inputs(base, delta, texts, names, visit, room)
     return {name: (found[name], whole[name]) for name in names}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from edge_es.halving import halving, in_two
 from edge_es.likelihood import Text, answer_logits, batches, collate, same_weights
 from edge_es.memory import Plan
 from edge_es.model import Base
@@ -25,7 +26,9 @@ def visit_inputs(
     """`visit(layer, vectors (tokens, width) fp32, owners (tokens,) int64)` for the real tokens of all texts, norms
     capped; owners: the index of the text that each is of."""
     wanted = set(names)
-    for index in batches(texts, min(MAX_TOKENS, room.tokens(base, texts))):
+    seen: list[set[str]] = [set() for _ in texts]  # layers that a batch which then ran out of memory had visited
+
+    def work(index: list[int]) -> None:
         some = [texts[i] for i in index]
         batch = collate(base, some)
         owner = torch.tensor(index, device=base.device)
@@ -34,10 +37,13 @@ def visit_inputs(
 
         owners = owner.repeat_interleave(lengths)
 
-        def watch(name: str, x: torch.Tensor, real: torch.Tensor = real, owners: torch.Tensor = owners) -> None:
-            if name in wanted:
+        def watch(name: str, x: torch.Tensor) -> None:
+            if name in wanted and name not in seen[index[0]]:
                 visit(name, cap_norms(x[real].float()), owners)
+                for i in index:
+                    seen[i].add(name)
 
         with base.channel.watching(watch):
             answer_logits(base, batch, same_weights(base, delta, len(some)))
-        yield
+
+    yield from halving(base.costs, batches(texts, min(MAX_TOKENS, room.tokens(base, texts))), work, in_two)

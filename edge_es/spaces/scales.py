@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from edge_es.noise import drawing_bytes
 from edge_es.spaces.basis import Basis, Draws, MemberRows
 from edge_es.spaces.delta import basis_sha256
 from edge_es.spaces.dense import add_members, add_pairs
@@ -108,9 +109,16 @@ class Scales:
         weight = weight_of(linear, x.dtype)
         add_members(draws, members, name, x, out, lambda eps: change(weight, self.whole(name, eps)))
 
-    def noise_bytes(self, pairs: int, element: int) -> int:
-        widest = max(count * self.blocks[name][1] for name, (_, count) in self.slots.items())
-        return 3 * widest * 4  # a weight, its change, and the change's factors, of one linear at a time
+    def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:
+        # One linear at a time, whole whatever the mask keeps: its weight, the change before and the next one, and the
+        # moves of its scales as they are drawn, spread over all scales, and in the weight's type.
+        scales = max(number for number, _ in self.blocks.values())
+        widest = max(number * width for number, width in self.blocks.values())
+        device = next(iter(self.gauge.values())).device
+        return 3 * 4 * widest + 3 * 4 * scales + drawing_bytes(scales, device)
+
+    def member_bytes(self, element: int, apart: bool = False) -> int:
+        return 0
 
 
 def change(weight: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:

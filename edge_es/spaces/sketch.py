@@ -29,15 +29,17 @@ class Sketch:
     def add(self, vectors: torch.Tensor) -> None:
         """(n, width), any float dtype."""
         vectors = vectors.float()
-        self.total += float(vectors.double().square().sum())
+        energy = float(vectors.double().square().sum())
         if self._exact:
             self._rows += vectors.T @ vectors
+            self.total += energy
             return
         for chunk in vectors.split(SIZE):
             if self._filled + len(chunk) > len(self._rows):
                 self._shrink()
             self._rows[self._filled : self._filled + len(chunk)] = chunk
             self._filled += len(chunk)
+        self.total += energy  # last, as elsewhere: where memory runs out on the way, the same vectors come again
 
     def _shrink(self) -> None:
         _, values, vectors = torch.linalg.svd(self._rows[: self._filled], full_matrices=False)

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from edge_es import evaluator, strategy
+from edge_es import evaluator, model, strategy
+from edge_es.decode import Decoder, Row, Sampling, generate
 from edge_es.evaluator import Ask, InProcess, Scores
 from edge_es.fitness import combine
 from edge_es.learner import turn
+from edge_es.likelihood import Text, kl, score
+from edge_es.memory import OPEN
 from edge_es.model import Base, Costs
-from edge_es.sidechannel import Rows
+from edge_es.sidechannel import Member, Rows
 from edge_es.slices import run
 from edge_es.spaces.delta import Delta
+from edge_es.spaces.inputs import visit_inputs
 from tests.contract.conftest import demonstrations, protected, random_delta
 from tests.contract.test_learner import configuration, mixed_events, start
 
@@ -119,3 +123,107 @@ def test_what_is_no_lack_of_memory_is_not_hidden(base: Base, monkeypatch: pytest
     monkeypatch.setattr(evaluator, "score_batch", lacking(0, evaluator.score_batch, OUT))
     with pytest.raises(torch.OutOfMemoryError):  # not even one pair on one text: nothing is left to halve
         run(InProcess(fresh, (), "auto").scores(random_delta(base), ask()))
+
+
+def lacking_forward(base: Base, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No forward pass of more rows, and where it fails it does so at its last layer."""
+    head, real = base.model.get_output_embeddings(), base.model.get_output_embeddings().forward
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        if len(x) > most:
+            raise OUT
+        return real(x)
+
+    monkeypatch.setattr(head, "forward", forward)
+
+
+SOME = [Text((65, 66, 67 + i % 5), tuple(range(70, 71 + i % 3))) for i in range(11)]
+
+
+@pytest.mark.parametrize("most", [7, 1, 0])
+def test_what_no_population_shares_is_halved_too(base: Base, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Scores of the anchor, the canary's KL, and the inputs, of which no layer's may count twice."""
+    fresh, delta = replace(base, costs=Costs()), random_delta(base)
+
+    def inputs() -> dict[str, torch.Tensor]:
+        counted = {name: torch.zeros(len(SOME)) for name in base.layers}
+
+        def visit(name: str, vectors: torch.Tensor, owners: torch.Tensor) -> None:
+            counted[name].index_add_(0, owners, torch.ones(len(owners)))
+
+        run(visit_inputs(fresh, delta, SOME, base.layers, visit, OPEN))
+        return counted
+
+    works: list[Callable[[], Any]] = [
+        lambda: run(score(fresh, delta, SOME)).total,
+        lambda: run(kl(fresh, delta, SOME)),
+        inputs,
+    ]
+    wanted = [work() for work in works]
+    assert fresh.costs.halved == 0
+    lacking_forward(base, most, monkeypatch)
+    for work, known in zip(works, wanted, strict=True):
+        fresh.costs.halvings = 0
+        halved = fresh.costs.halved
+        if most == 0:
+            with pytest.raises(torch.OutOfMemoryError):
+                work()
+            continue
+        found = work()
+        if isinstance(known, dict):
+            assert all(torch.equal(found[name], known[name]) for name in known)
+        else:
+            torch.testing.assert_close(found, known, rtol=1e-3, atol=1e-4)
+        assert fresh.costs.halved > halved
+
+
+@pytest.mark.parametrize("most", [9, 2, 1, 0])
+@pytest.mark.parametrize("step", ["admit", "step"])
+def test_answers_that_do_not_fit_are_begun_again_a_few_at_a_time(
+    base: Base, monkeypatch: pytest.MonkeyPatch, most: int, step: str
+) -> None:
+    fresh, delta = replace(base, costs=Costs()), random_delta(base)
+    population = strategy.ask(delta, 1, 2, 8, 0.1)
+    rows = [
+        Row(text.prompt, Member(delta, population, at % 4, 1), Sampling(4 + at % 3, temperature=1.0, seed=at))
+        for at, text in enumerate(SOME)
+    ]
+    wanted = [answer.tokens for answer in run(generate(fresh, rows, 8))]
+    real = getattr(Decoder, step)
+
+    def short(decoder: Decoder, *args: Any) -> Any:
+        if len(decoder.answers) + sum(len(some) for some in args) > most:
+            raise OUT
+        return real(decoder, *args)
+
+    monkeypatch.setattr(Decoder, step, short)
+    if most == 0:
+        with pytest.raises(torch.OutOfMemoryError):
+            run(generate(fresh, rows, 8))
+    else:
+        assert [answer.tokens for answer in run(generate(fresh, rows, 8))] == wanted
+    assert (fresh.costs.halved > 0) == (most < 8)
+
+
+def test_rows_double_again_after_enough_batches_that_fitted(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = 12
+    monkeypatch.setattr(model, "CLEAN_BATCHES", clean)
+    fresh, delta = replace(base, costs=Costs()), random_delta(base)
+    at = InProcess(fresh, (), "auto")
+    whole = run(at.scores(delta, ask())).passes
+    for _ in range(3):
+        fresh.costs.halve()
+    passes = [run(at.scores(delta, ask())).passes]
+    while passes[-1] > whole and len(passes) < 3 * clean:
+        passes.append(run(at.scores(delta, ask())).passes)
+    assert passes[0] == 8 * whole and passes[-1] == whole and sorted(passes, reverse=True) == passes
+    assert 3 * clean <= sum(passes[:-1]) <= 3 * clean + 8 * whole
+    assert fresh.costs.halved == 3 and fresh.costs.halvings == 0  # what `status` shows never falls
+
+
+def test_many_halvings_never_refuse_what_fits(base: Base) -> None:
+    fresh, delta = replace(base, costs=Costs()), random_delta(base)
+    for _ in range(40):
+        fresh.costs.halve()
+    at = InProcess(fresh, (), str(base.weight_bytes + 3_000_000))
+    assert run(at.scores(delta, ask(range(2), events=tuple(mixed_events())))).passes > 1

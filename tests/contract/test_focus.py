@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from edge_es import ledger
 from edge_es.config import SearchSection
@@ -17,7 +18,7 @@ from edge_es.spaces.delta import Delta
 from edge_es.state import resume
 from edge_es.strategy import Population
 from tests.contract.conftest import demonstrations, random_delta
-from tests.contract.test_learner import configuration, start
+from tests.contract.test_learner import configuration, mixed_events, start
 
 ASK = Ask(0, 5, 9, 0.05, range(0), (), {}, 8)
 
@@ -68,6 +69,28 @@ def test_the_shares_are_those_of_the_gradient(base: Base) -> None:
     assert SCOUTS >= 4
     names = list(exact)
     assert np.corrcoef([few[n] for n in names], [exact[n] for n in names])[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.3])
+def test_members_apart_score_as_they_do_with_all_noise_drawn(
+    base: Base, monkeypatch: pytest.MonkeyPatch, kept: float
+) -> None:
+    """Only the pairs that move a linear are drawn for it; in text scores and in answers of their own, masked or not."""
+    side = side_of(base)
+    if kept < 1:
+        rows = {name: torch.arange(round(kept * out)) for name, out in side.outs.items()}
+        side = InputSide(side.a, side.outs, rows)
+    delta = Delta().with_basis(side)
+    graded = [event for event in mixed_events() if event.kind == "task"]
+    count = len(side.slots)
+    for pairs in (range(2 * count + 1), range(3, 9), range(count - 2, count + 5)):
+        ask = replace(ASK, pairs=pairs, events=(*demonstrations(3), *graded), apart=True, sigma=0.3)
+        found = run(InProcess(base, (), "auto", 600).scores(delta, ask))
+        with monkeypatch.context() as patch:
+            patch.setattr(Population, "moving", lambda population, name, pairs: pairs)
+            every = run(InProcess(base, (), "auto", 600).scores(delta, ask))
+        np.testing.assert_allclose(found.raw, every.raw, rtol=1e-4, atol=1e-4)
+        assert found.passes > 1 and np.ptp(found.raw[0]) > 0.01
 
 
 @pytest.mark.parametrize("focus", [0.5, 1.0])

@@ -41,12 +41,11 @@ def test_a_memory_budget_that_holds_nothing_pauses_learning(tmp_path: Path, tree
 
 def test_a_small_budget_learns_the_same_in_smaller_batches(tmp_path: Path, tree: dict[str, Any]) -> None:
     from edge_es.config import Config
-    from edge_es.memory import Shape, row_bytes
+    from edge_es.footprint import Shape, bytes_of
     from edge_es.model import load_base
 
     base = load_base(Config(**tree).model)
-    fixed, each = row_bytes(base, Shape(32, 8))
-    four_rows = 8 * base.weight_bytes + fixed + 4 * each
+    four_rows = 8 * base.weight_bytes + bytes_of(base, Shape(32, 8), 4)
     shas = []
     for budget in ("auto", str(four_rows)):
         with inside(tmp_path / budget, merged(tree, {"learn": {"memory_budget": budget}})) as live:

@@ -74,6 +74,15 @@ def test_the_fast_path_of_cpus_has_the_bits_of_the_one_for_devices(size: int, ro
     assert torch.equal(noise.bits(words, size), on_device)
 
 
+@pytest.mark.parametrize(("rows", "size"), [(1, 1000), (3, 127), (300, 1), (20, 129)])
+def test_a_device_has_the_same_bits_however_they_are_blocked(
+    monkeypatch: pytest.MonkeyPatch, rows: int, size: int
+) -> None:
+    words = [noise.key(3, 1, pair, "w") for pair in range(rows)]
+    monkeypatch.setattr(noise, "DEVICE_BLOCK", 128)
+    assert torch.equal(noise._bits_on_device(words, size, torch.device("cpu")), noise.bits(words, size))
+
+
 def test_the_fast_path_has_its_bits_without_numpys_own_bit_count() -> None:
     values = np.concatenate([np.arange(70_000), 2**32 - 1 - np.arange(70_000)]).astype(np.uint32)
     counts = noise._bit_count_by_sums(values.copy())

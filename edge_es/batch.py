@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 LEAST_CHANCE = 0.1  # weight of an event that every member solves, so that it is looked at again
-LEAST_REACH = 0.4  # share of the step size that is left when all is solved
+LEAST_REACH = 0.05  # share of the step size that is left when all is solved
 RECENT = 0.5  # weight of the newest look at an event
 
 
@@ -24,8 +24,10 @@ def after(solved: Mapping[str, float], ids: Sequence[str], shares: Sequence[floa
     return known
 
 
-def reach(solved: Mapping[str, float]) -> float:
-    """Factor on the step size: 1 while nothing is solved, LEAST_REACH when everything is. Near the end a step's noise
-    would undo as much as its signal gains."""
-    unsolved = 1 - sum(solved.values()) / len(solved) if solved else 1.0
-    return LEAST_REACH + (1 - LEAST_REACH) * unsolved
+def reach(shares: Sequence[float | None]) -> float:
+    """Factor on the step size, from what is known of a batch's events: the square of the share that is not solved yet,
+    LEAST_REACH at least; 1 where nothing can be said of them. Near the end a step's noise would undo as much as its
+    signal gains. The square, since unsolved events are drawn more often: of a batch that is half unsolved, a tenth of
+    all events are."""
+    unsolved = sum(1 - (share or 0.0) for share in shares) / len(shares) if shares else 1.0
+    return max(LEAST_REACH, unsolved**2)

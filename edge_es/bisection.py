@@ -43,7 +43,8 @@ class Stretch:
 class Blame:
     """What a search found.
 
-    target: the version to go back to: the one before `first_bad`; it is `last_good`, or was looked at and not dropped.
+    target: the version to go back to: the one before `first_bad`; it is `last_good`, or was looked at and kept
+    what was lost.
     suites: those that dropped. looked_at: version -> suite -> verdict. events: those that `first_bad` used. later:
     those that only versions after it used.
     """
@@ -128,7 +129,8 @@ def search(journal: Journal, last_good: int, dropped: "Round", look: Look) -> Sl
         looked_at[version] = {}
         for result in found.results:  # a suite's own verdict comes first; what is scored beside it condemns nothing
             looked_at[version].setdefault(result.suite, result.verdict)
-        if found.dropped:
+        # Beyond the tolerance is bad enough: of a slow decline, one just short of `dropped` is not gone back to.
+        if any(verdict != "kept" for verdict in looked_at[version].values()):
             return True
         held, reached = delta, version
         return False

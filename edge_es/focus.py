@@ -14,7 +14,7 @@ from edge_es.feedback import Event
 from edge_es.fitness import combine
 from edge_es.slices import Slices
 from edge_es.spaces.adapter import InputSide
-from edge_es.spaces.delta import Delta
+from edge_es.spaces.delta import Delta, Part, pack
 
 SCOUTS = 4  # pairs that each linear is tried with
 SCOUT_EVENTS = 8
@@ -37,8 +37,9 @@ def sensitivity(
         centres=ask.centres,
         task_tokens=ask.task_tokens,
         apart=True,
+        basis=pack(Delta((Part(side, None),))),
     )
-    scores = yield from evaluator.scores(delta.with_basis(side), scouting)
+    scores = yield from evaluator.scores(delta, scouting)
     members = combine(scores.raw, [event.kind for event in some], None, 0.0).members
     felt = ((members[::2] - members[1::2]) / 2) ** 2  # pair p moves linear p modulo their number
     each = felt.reshape(SCOUTS, len(names)).mean(0)

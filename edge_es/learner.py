@@ -65,7 +65,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         reliability=running_reliability(state.reliability, fitness.reliability),
         solved=batch.after(state.solved, ids, [looked[one] for one in ids]),
     )
-    reach = batch.reach(state.solved) if config.search.anneal else 1.0
+    reach = batch.reach([state.solved.get(one) for one in ids]) if config.search.anneal else 1.0
     alpha = config.search.alpha * around.step_scale * _shrinkage(state, config) * reach
     row = Row(
         attempt=step,
@@ -119,8 +119,9 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
 
 def shares(pairs: int, events: Sequence[T], groups: int) -> list[tuple[range, Sequence[T]]]:
     """The population in parts with the events that each is scored on: every pair and every event in exactly one, two
-    pairs and one event at least. Members of a part meet the same items; more items are met for the same evaluations."""
-    groups = max(1, min(groups, len(events), pairs // 2))
+    of each at least, so that a part's fitness can be split in halves. Members of a part meet the same items; more items
+    are met for the same evaluations."""
+    groups = max(1, min(groups, len(events) // 2, pairs // 2))
     return [(range(pairs * g // groups, pairs * (g + 1) // groups), events[g::groups]) for g in range(groups)]
 
 

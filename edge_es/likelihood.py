@@ -98,7 +98,9 @@ def answer_logits(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1)
 
     `rows` None is the anchor.
     """
-    at = first_layer(rows.population.basis.slots) if isinstance(rows, PopulationRows) and repeats > 1 else None
+    at = None
+    if isinstance(rows, PopulationRows) and repeats > 1:
+        at = first_layer(base.model, rows.population.basis.slots)
     with base.channel.using(rows) if rows is not None else nullcontext():
         past = _read_shared(base, batch, repeats, at) if isinstance(rows, PopulationRows) else None
         begun = batch.shared if past is not None else 0

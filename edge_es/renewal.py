@@ -33,33 +33,37 @@ def is_due(state: State, texts: Sequence[Text], fresh: bool, around: Surrounding
 
 
 def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: Surroundings) -> Slices[State]:
-    """Commits a new basis for this feedback; over the rank budget, an adapter's earlier parts are merged first."""
+    """Commits a new basis for this feedback; over the rank budget, an adapter's earlier parts are merged first.
+
+    All that takes time comes before the first row, so that an interruption leaves no trace. Raises StateError where the
+    state was learned in another search space.
+    """
     search = around.config.search
-    if search.space == "adapter" and state.delta.parts and rank(state.delta) + search.rank > search.max_rank:
-        state = _merge_parts(state, search.max_rank - search.rank, around)
+    if state.delta.parts:
+        state.delta.same_space(search.space)
+    delta, merged = state.delta, ""
+    if search.space == "adapter" and delta.parts and rank(delta) + search.rank > search.max_rank:
+        delta, loss = consolidate(delta, max(1, search.max_rank - search.rank))
+        merged = f"{len(state.delta.parts)} parts merged, {loss:.2%} of the delta's norm lost"
     room = room_of(state, around)
-    made = yield from make_basis(around.base, state.delta, around.config, texts, around.protected, room)
+    made = yield from make_basis(around.base, delta, around.config, texts, around.protected, room)
     stats: dict[str, Any] = {}
     if isinstance(made.basis, InputSide) and search.focus < 1 and len(made.basis.a) > 1:
         ask = asking(state, around, state.attempt + 1)
-        stats["sensitivity"] = yield from sensitivity(evaluator_of(around), state.delta, made.basis, ask, events)
+        stats["sensitivity"] = yield from sensitivity(evaluator_of(around), delta, made.basis, ask, events)
         if kept := chosen(stats["sensitivity"], search.focus):
             side = made.basis.only(kept)
-            captured = yield from captured_share(around.base, state.delta, side, texts, room)
+            captured = yield from captured_share(around.base, delta, side, texts, room)
             made = replace(made, basis=side, captured=captured)
+    if merged:
+        state = _publish(state, "consolidate", delta, pack(delta), {"loss": loss}, merged, around)
     blob = pack(Delta((Part(made.basis, None),)))
     stats |= {"novelty_share": made.novelty_share, "captured": made.captured}
     reason = _protection(around.config, around)
-    state = _publish(state, "basis", state.delta.with_basis(made.basis), blob, stats, reason, around)
+    state = _publish(state, "basis", delta.with_basis(made.basis), blob, stats, reason, around)
     return replace(
         state, captured=made.captured, novelty=made.novelty_share, protection=reason, reliability=None, near=None
     )
-
-
-def _merge_parts(state: State, budget: int, around: Surroundings) -> State:
-    merged, loss = consolidate(state.delta, max(1, budget))
-    reason = f"{len(state.delta.parts)} parts merged, {loss:.2%} of the delta's norm lost"
-    return _publish(state, "consolidate", merged, pack(merged), {"loss": loss}, reason, around)
 
 
 def _publish(

@@ -70,11 +70,15 @@ def resume(journal: Journal, device: torch.device) -> State:
     versions = published(rows)
     # Walk back along the deltas: a rollback continues at its target.
     at: int | None = newest.version
+    settled = False  # whether what the active part was made under is known, or known to be lost
     while at is not None:
         row = versions[at]
         if row.kind == "step":
             state = replace(state, walk=state.walk + (row.stats.get("step_norm") or 0.0) ** 2)
-        if row.kind == "basis" and state.protection is None:
+        # Merged parts without the basis that was to follow them are no search space: a new one is made.
+        settled = settled or row.kind == "consolidate"
+        if row.kind == "basis" and not settled:
+            settled = True
             state = replace(
                 state,
                 captured=row.stats.get("captured"),

@@ -11,7 +11,7 @@ from edge_es.bench.suite import Arm, Found, Options
 from edge_es.config import Config
 
 ARMS = ("plain", "es_step", "in_place", "backprop", "decode_plain", "decode_es")
-MORE = ("in_place_decode", "plain_whole", "plain_shared")
+MORE = ("in_place_decode", "plain_whole", "plain_shared", "decode_anchor", "decode_generate")
 PACKAGES = ("torch", "transformers", "bitsandbytes", "peft")
 
 WHAT = {
@@ -19,10 +19,12 @@ WHAT = {
     "es_step": "one learning step: ask, score the members, shape, guard, tell",
     "in_place": "the same members by writing noise into unquantized weights",
     "backprop": f"LoRA (rank {RANK}) with AdamW, one step on the items",
-    "decode_plain": f"{NEW_TOKENS} tokens for every row, all by the anchor",
+    "decode_plain": f"{NEW_TOKENS} tokens for every row; the faster of decode_anchor and decode_generate",
     "decode_es": f"{NEW_TOKENS} tokens for every row, each by its own member",
     "in_place_decode": "the same answers, one member after another in place",
     "plain_whole": "the transformers model called on the whole rows",
+    "decode_anchor": "all rows by the anchor, by the decoder that serves",
+    "decode_generate": "all rows by transformers' generate",
     "plain_shared": "the same, what the items begin with read once for each member's rows",
 }
 
@@ -52,6 +54,8 @@ def as_json_value(found: Found, config: Config, options: Options) -> dict[str, A
     }
     value |= {name: _arm(found.arms[name]) if name in found.arms else None for name in (*ARMS, *MORE)}
     value["plain"]["way"] = facts["plain_way"]
+    if value["decode_plain"]:
+        value["decode_plain"]["way"] = facts["plain_decode_way"]
     value["es_step"]["scoring_seconds"] = found.arms["es_scoring"].runs.median
     if value["backprop"]:
         value["backprop"] |= {"items": options.items, "rank": RANK}

@@ -25,7 +25,7 @@ SLOW_REPEATS = 3
 LEFT_OUT = {  # what --without takes: the arms that it leaves out
     "in_place": ("in_place", "in_place_decode"),
     "backprop": ("backprop",),
-    "decode": ("decode_plain", "decode_es", "in_place_decode"),
+    "decode": ("decode_plain", "decode_es", "decode_anchor", "decode_generate", "in_place_decode"),
 }
 
 T = TypeVar("T")
@@ -210,14 +210,25 @@ def _answers(base: Base, run: Bench) -> None:
         return
     run.say("answers, plain and for members")
     it, number = _subject(base, run), itertools.count(1)
+    rows = [text.prompt for _ in range(it.members) for text in it.texts]
+    at_once = calls.answers_at_once(it, NEW_TOKENS)
+
+    def generate() -> int:
+        some = [rows[i : i + at_once] for i in range(0, len(rows), at_once)]
+        return sum(plain.answers(base.model, part, NEW_TOKENS, base.pad_id) for part in some)
+
     works: dict[str, Callable[[], object]] = {
-        "decode_plain": lambda: calls.decode(it, None, NEW_TOKENS),
+        "decode_anchor": lambda: calls.decode(it, None, NEW_TOKENS),
+        "decode_generate": generate,
         "decode_es": lambda: calls.decode(it, next(number), NEW_TOKENS),
     }
     runs = alternate(base.device, works, run.slow_repeats, least=run.options.seconds)
     for name, work in works.items():
         peak = peak_bytes(base.device, work)
         run.found.arms[name] = Arm(runs[name], runs[name].results[0], peak, base.weight_bytes)
+    way = min(("decode_anchor", "decode_generate"), key=lambda name: runs[name].median)
+    run.found.facts["plain_decode_way"] = way
+    run.found.arms["decode_plain"] = run.found.arms[way]  # what is compared with is the faster way
 
 
 def _in_place(base: Base, run: Bench) -> None:

@@ -63,14 +63,18 @@ class Delta:
         if change is not None:
             self.parts[-1].basis.add(change, linear, x, out)
 
+    def same_space(self, kind: str) -> None:
+        """Raises StateError where this was learned in another search space than `kind`."""
+        if self.parts and self.parts[-1].basis.kind != kind:
+            raise StateError(
+                f"this state was learned in the search space '{self.parts[-1].basis.kind}', not '{kind}'; set "
+                "search.space back, or take another state folder"
+            )
+
     def with_basis(self, basis: Basis) -> "Delta":
         """A new active part whose vector is zero; what was learned before stays as frozen parts. Raises StateError
         for a basis of another space."""
-        if self.parts and self.parts[-1].basis.kind != basis.kind:
-            raise StateError(
-                f"this state was learned in the search space '{self.parts[-1].basis.kind}', not '{basis.kind}'; set "
-                "search.space back, or take another state folder"
-            )
+        self.same_space(basis.kind)
         device = next(iter(basis.tensors().values())).device
         return Delta((*self.parts, Part(basis, torch.zeros(basis.size, device=device))))
 

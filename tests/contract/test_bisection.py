@@ -154,7 +154,7 @@ def test_it_is_named_wherever_it_stands(base: Base, suites: list[Encoded], probe
         # The version before it was looked at, if it is not the last good one; then it is served.
         assert blame.target < guilty
         assert blame.target == 0 if place == 0 else blame.target in blame.looked_at
-        assert "dropped" not in blame.looked_at.get(blame.target, {}).values()
+        assert set(blame.looked_at.get(blame.target, {}).values()) <= {"kept"}
         assert made.journal.rows() == rows
         back = ledger.rollback(made.journal, blame.target, "forgot", blame.stats())
         assert back.stats["first_bad"] == guilty and back.stats["last_good"] == 0
@@ -178,6 +178,19 @@ def dropped(version: int, bad: bool = True) -> retention.Round:
     verdict = "dropped" if bad else "kept"
     result = SuiteResult(version, "add", "generation", N, 0.0, 1.0, 0.0, 0.0, 0.0, verdict, "t")  # type: ignore[arg-type]
     return retention.Round(version, "t", (result,), {})
+
+
+def test_of_a_slow_decline_what_was_still_within_the_tolerance_is_gone_back_to(base: Base) -> None:
+    made, _, _ = past(base, 11)
+
+    def look(version: int, delta: Delta) -> Slices[retention.Round]:
+        yield
+        result = replace(dropped(version).results[0], verdict="kept" if version < 9 else "suspect")
+        return retention.Round(version, "t", (result,), {})
+
+    blame = run(bisection.search(made.journal, 0, dropped(made.version), look))
+    assert blame is not None and blame.first_bad >= 9 > blame.target
+    assert set(blame.looked_at[blame.target].values()) == {"kept"}
 
 
 def test_a_search_that_is_interrupted_has_not_begun(base: Base) -> None:

@@ -1,0 +1,73 @@
+"""Renewal of the basis leaves no trace until it is done, and never crosses from one search space to another."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_es import renewal
+from edge_es.config import GatesSection, SearchSection
+from edge_es.errors import StateError
+from edge_es.feedback import Event, Exchange, Prompt
+from edge_es.learner import turn
+from edge_es.ledger import MemoryJournal
+from edge_es.model import Base
+from edge_es.slices import run
+from edge_es.spaces.adapter import rank
+from edge_es.state import State, Surroundings, resume
+from tests.contract.conftest import demonstrations, load_tiny
+from tests.contract.test_learner import configuration, start
+
+
+def lessons(round_: int) -> list[Event]:
+    prompt = Prompt(text="ABCDEFGH"[2 * round_ : 2 * round_ + 2] * 6)
+    return [Event(f"{round_}-{i}", "demonstration", (Exchange(prompt, "0123"[i] * 3),)) for i in range(4)]
+
+
+def full_up(base: Base) -> tuple[State, Surroundings]:
+    """A delta whose next basis must merge the parts before it."""
+    state, around = start(base, configuration())
+    for round_ in range(3):
+        state = run(turn(replace(state, captured=1e9), lessons(round_), True, around))
+    assert rank(state.delta) == 6
+    return state, around
+
+
+def test_an_interrupted_renewal_leaves_no_trace(base: Base) -> None:
+    state, around = full_up(base)
+    rows = around.journal.rows()
+    seen: list[list[str]] = []
+    for _ in turn(replace(state, captured=1e9), lessons(3), True, around):
+        seen.append([row.kind for row in around.journal.rows()[len(rows) :]])
+    assert seen[0] == [] and len(seen) > 3  # it could have been dropped at many moments
+    assert ["consolidate"] not in seen
+    assert [row.kind for row in around.journal.rows()][len(rows) :] == ["consolidate", "basis", "step"]
+
+
+def test_a_restart_between_the_two_rows_makes_the_basis_that_was_to_follow(base: Base) -> None:
+    state, around = full_up(base)
+    run(turn(replace(state, captured=1e9), lessons(3), True, around))
+    cut = MemoryJournal()
+    for row in around.journal.rows():
+        cut.append(row, {row.side: around.journal.blob(row.side)} if row.side else {})
+        if row.kind == "consolidate":
+            break
+    after = resume(cut, base.device)
+    assert after.protection is None and run(renewal.is_due(after, [], False, replace(around, journal=cut)))
+    after = run(turn(after, lessons(3), False, replace(around, journal=cut)))
+    assert [row.kind for row in cut.rows()][-2:] == ["basis", "step"]
+    assert after.delta.active.basis.size < after.delta.parts[0].basis.size  # the merged part does not move
+
+
+@pytest.mark.parametrize(("space", "quantization"), [("full", "none"), ("scales", "nf4")])
+def test_another_space_is_refused_in_one_line(tiny_folder: Path, space: str, quantization: str) -> None:
+    base = load_tiny(tiny_folder, quantization)
+    search = SearchSection(space=space, population=8, sigma=0.01, alpha=0.01)  # type: ignore[arg-type]
+    gates = GatesSection(canary_kl=None, min_reliability=-1)
+    state, around = start(base, configuration(search=search, gates=gates))
+    state = run(turn(state, demonstrations(4), True, around))
+    rows = around.journal.rows()
+    other = replace(around, config=configuration(gates=gates))
+    with pytest.raises(StateError, match=f"'{space}', not 'adapter'"):
+        run(turn(state, demonstrations(4), False, other))
+    assert around.journal.rows() == rows

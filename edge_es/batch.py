@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 LEAST_CHANCE = 0.1  # weight of an event that every member solves, so that it is looked at again
 LEAST_REACH = 0.05  # share of the step size that is left when all is solved
+WINDOW = 128  # events by which it is judged how much is solved: what was learned long ago says nothing of what is new
 RECENT = 0.5  # weight of the newest look at an event
 
 
@@ -16,18 +17,19 @@ def draw(ids: Sequence[str], solved: Mapping[str, float], count: int, rng: rando
 
 
 def after(solved: Mapping[str, float], ids: Sequence[str], shares: Sequence[float | None]) -> dict[str, float]:
-    """What is known of each event after another look; None: nothing can be said of this event."""
+    """What is known of each event after another look, those looked at last at the end; None: nothing can be said of
+    this event."""
     known = dict(solved)
     for one, share in zip(ids, shares, strict=True):
         if share is not None:
-            known[one] = share if one not in known else (1 - RECENT) * known[one] + RECENT * share
+            before = known.pop(one, share)
+            known[one] = (1 - RECENT) * before + RECENT * share
     return known
 
 
-def reach(shares: Sequence[float | None]) -> float:
-    """Factor on the step size, from what is known of a batch's events: the square of the share that is not solved yet,
-    LEAST_REACH at least; 1 where nothing can be said of them. Near the end a step's noise would undo as much as its
-    signal gains. The square, since unsolved events are drawn more often: of a batch that is half unsolved, a tenth of
-    all events are."""
-    unsolved = sum(1 - (share or 0.0) for share in shares) / len(shares) if shares else 1.0
-    return max(LEAST_REACH, unsolved**2)
+def reach(solved: Mapping[str, float]) -> float:
+    """Factor on the step size, from the events that were looked at last: 1 while none of them is solved, LEAST_REACH
+    when all are. Near the end a step's noise would undo as much as its signal gains."""
+    last = list(solved.values())[-WINDOW:]
+    unsolved = 1 - sum(last) / len(last) if last else 1.0
+    return LEAST_REACH + (1 - LEAST_REACH) * unsolved

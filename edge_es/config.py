@@ -36,7 +36,7 @@ class SearchSection(Section):
     )
     rank: int = Field(1, ge=1, le=64, description="input directions a layer that one input side searches")
     target_modules: list[str] = Field(
-        ["k_proj", "v_proj"],
+        ["k_proj", "v_proj", "o_proj"],
         min_length=1,
         description="linears that the search moves, by the end of their names; ['all-linear']: every one, which is "
         "also what a model gets that has none of the names",
@@ -44,7 +44,10 @@ class SearchSection(Section):
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
     population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
     sigma: float = Field(0.02, gt=0, description="standard deviation of a member's perturbation")
-    alpha: float = Field(0.25, gt=0, description="step size")
+    alpha: float = Field(0.45, gt=0, description="step size")
+    renew: int = Field(
+        80, ge=0, description="adapter: steps after which a further input side joins the earlier ones; 0: never"
+    )
     anneal: bool = Field(True, description="shorten the steps as more of the feedback is solved")
     focus: float = Field(
         0.9,
@@ -79,7 +82,9 @@ class ProtectSection(Section):
 class GuardsSection(Section):
     clip: float | None = Field(None, gt=0, description="largest norm of a step")
     mask: MaskSection = MaskSection()
-    decay: float = Field(0.002, ge=0, lt=1, description="share of the delta that is drawn back to the anchor each step")
+    decay: float = Field(
+        0.002, ge=0, lt=1, description="share of the delta that a step of full length draws back to the anchor"
+    )
     trust_radius: float | None = Field(None, gt=0, description="largest norm of the delta")
     protect: ProtectSection = ProtectSection()
 
@@ -104,7 +109,7 @@ class LearnSection(Section):
     kl_below: float = Field(
         0.1, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness; 0: never"
     )
-    kl_weight: float = Field(0.5, ge=0, description="nats of what is taught that a nat of KL weighs")
+    kl_weight: float = Field(1.0, ge=0, description="nats of what is taught that a nat of KL weighs")
     task_tokens: int = Field(64, ge=1, description="longest answer that a graded task is given")
     memory_budget: str = Field("auto", description="'auto' or a size such as '8GiB'")
 

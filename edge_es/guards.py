@@ -22,15 +22,24 @@ class Guarded:
     step_norm: float
 
 
-def guard(delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, section: GuardsSection) -> Guarded:
-    """Decides every guard's scalar for this step and takes it. `delta` is unchanged."""
+def guard(
+    delta: Delta,
+    seed: int,
+    step: int,
+    shaped: Sequence[float],
+    alpha: float,
+    section: GuardsSection,
+    shortened: float = 1.0,
+) -> Guarded:
+    """Decides every guard's scalar for this step and takes it. `delta` is unchanged. shortened: what `alpha` is of the
+    configured step size; decay goes with it, as in its source, or a short step would learn less than is drawn back."""
     scalars: dict[str, float] = {}
     norm = delta.active.basis.length(raw_step(delta, seed, step, shaped, alpha))
     if section.clip is not None and norm > section.clip:
         scalars["clip"] = fp32(section.clip / norm)
         norm = section.clip
     if section.decay > 0:
-        scalars["decay"] = fp32(1.0 - section.decay)
+        scalars["decay"] = fp32(1.0 - section.decay * shortened)
     candidate = apply(delta, seed, step, shaped, alpha, scalars)
     if section.trust_radius is not None and (norm_after := candidate.norm()) > section.trust_radius:
         scalars["trust"] = fp32(section.trust_radius / norm_after)

@@ -65,8 +65,9 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         reliability=running_reliability(state.reliability, fitness.reliability),
         solved=batch.after(state.solved, ids, [looked[one] for one in ids]),
     )
-    reach = batch.reach([state.solved.get(one) for one in ids]) if config.search.anneal else 1.0
-    alpha = config.search.alpha * around.step_scale * _shrinkage(state, config) * reach
+    reach = batch.reach(state.solved) if config.search.anneal else 1.0
+    shortened = around.step_scale * _shrinkage(state, config) * reach
+    alpha = config.search.alpha * shortened
     row = Row(
         attempt=step,
         version=None,
@@ -92,7 +93,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     if reason:
         return _reject(state, row, reason, around.journal)
     shaped = strategy.SHAPING[config.search.shaping]([float(f) for f in fitness.members])
-    guarded = guard(state.delta, population.seed, step, shaped, alpha, config.guards)
+    guarded = guard(state.delta, population.seed, step, shaped, alpha, config.guards, shortened)
     candidate = guarded.candidate
     reason = yield from _canary(state, candidate, room_of(state, around), around)
     if reason:
@@ -114,7 +115,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         },
     )
     around.journal.append(row, {})
-    return replace(state, version=state.version + 1, delta=candidate, attempt=step, walk=walk)
+    return replace(state, version=state.version + 1, delta=candidate, attempt=step, walk=walk, aged=state.aged + 1)
 
 
 def shares(pairs: int, events: Sequence[T], groups: int) -> list[tuple[range, Sequence[T]]]:

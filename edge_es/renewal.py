@@ -22,11 +22,16 @@ STALE = 0.5  # an input side that captures less than this share of what it did w
 
 
 def is_due(state: State, texts: Sequence[Text], fresh: bool, around: Surroundings) -> Slices[bool]:
-    """No input side yet, one made under another configuration, or one that misses what this feedback excites."""
+    """No input side yet, one made under another configuration, one that misses what this feedback excites, or one that
+    was searched for long: what it can do for what is not solved yet, it has done."""
     if not state.delta.parts or state.protection != _protection(around.config, around):
         return True
     side = state.delta.active.basis
-    if not fresh or state.captured is None or not isinstance(side, InputSide):
+    if not isinstance(side, InputSide):
+        return False
+    if 0 < around.config.search.renew <= state.aged:
+        return True
+    if not fresh or state.captured is None:
         return False
     share = yield from captured_share(around.base, state.delta, side, texts, room_of(state, around))
     return share < STALE * state.captured
@@ -62,7 +67,13 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
     reason = _protection(around.config, around)
     state = _publish(state, "basis", delta.with_basis(made.basis), blob, stats, reason, around)
     return replace(
-        state, captured=made.captured, novelty=made.novelty_share, protection=reason, reliability=None, near=None
+        state,
+        captured=made.captured,
+        novelty=made.novelty_share,
+        protection=reason,
+        reliability=None,
+        near=None,
+        aged=0,
     )
 
 

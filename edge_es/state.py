@@ -26,7 +26,8 @@ class State:
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
     reliability: running mean of the fitness' split-half reliability since the newest side or rollback.
     near: which of the protected texts that side reads most, from the side and the texts alone; None: not sought yet.
-    solved: event -> share of members that solved it when they last met it, since the newest rollback.
+    solved: event -> share of members that solved it when they last met it, since the newest rollback, in the order of
+    the last look. aged: steps behind the delta since the active part began.
     protection: what the active input side was made under, so that a changed configuration makes a new one.
     """
 
@@ -40,6 +41,7 @@ class State:
     reliability: float | None = None
     near: tuple[int, ...] | None = None
     solved: Mapping[str, float] = field(default_factory=dict)
+    aged: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def resume(journal: Journal, device: torch.device) -> State:
     while at is not None:
         row = versions[at]
         if row.kind == "step":
-            state = replace(state, walk=state.walk + (row.stats.get("step_norm") or 0.0) ** 2)
+            walk = state.walk + (row.stats.get("step_norm") or 0.0) ** 2
+            state = replace(state, walk=walk, aged=state.aged + (not settled))
         # Merged parts without the basis that was to follow them are no search space: a new one is made.
         settled = settled or row.kind == "consolidate"
         if row.kind == "basis" and not settled:

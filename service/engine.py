@@ -297,7 +297,7 @@ class Engine:
 
     def _memory(self) -> dict[str, Any]:
         """peak_bytes: the allocator's peak on a GPU, the process's peak resident size on a CPU.
-        batches_halved: how often a batch ran out of memory, since when rows are planned at twice their size."""
+        batches_halved: how often a batch ran out of memory; for some time after that, batches are planned smaller."""
         import torch
 
         setting = self._config.learn.memory_budget

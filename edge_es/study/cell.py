@@ -12,6 +12,7 @@ from typing import Any
 from edge_es.config import ModelSection
 from edge_es.meter import peak_bytes
 from edge_es.model import load_base
+from edge_es.study import plan
 from edge_es.study.arms import Tree, arm, learner
 from edge_es.study.material import material
 from edge_es.study.measure import Checkpoint, anchor_of, checkpoint
@@ -20,8 +21,8 @@ from edge_es.study.measure import Checkpoint, anchor_of, checkpoint
 @dataclass(frozen=True)
 class Cell:
     """evaluations: the budget; no step begins beyond it. looks: checkpoints on the way, evenly over the budget. items:
-    most of a suite that are read at them; the last one reads all. until: accuracy on the task at which it ends sooner.
-    over: settings in place of the arm's."""
+    most of a suite that are read at them; the last one reads all. events: to learn from. until: accuracy on the task
+    at which it ends sooner. over: settings in place of the arm's."""
 
     arm: str
     task: str
@@ -29,6 +30,7 @@ class Cell:
     evaluations: int
     looks: int = 10
     items: int | None = None
+    events: int = plan.EVENTS
     until: float | None = None
     over: Tree = field(default_factory=dict)
 
@@ -54,7 +56,7 @@ def run_cell(cell: Cell, folder: Path, say: Say = lambda share, at: None) -> dic
     """Runs it and writes FOLDER/NAME.json, whole or not at all. Raises InputError for a task the arm cannot learn."""
     of = arm(cell.arm)
     base = load_base(ModelSection(ref="pocket", quantization=of.quantization, device="auto"))  # type: ignore[arg-type]
-    some, whole = (material(base, cell.task, cell.seed, items) for items in (cell.items, None))
+    some, whole = (material(base, cell.task, cell.seed, items, cell.events) for items in (cell.items, None))
     at = learner(of, base, some, cell.seed, cell.over)
     anchors = {id(it): anchor_of(base, it) for it in (some, whole)}
     found = [checkpoint(at, some, anchors[id(some)], 0, 0.0)]
@@ -102,6 +104,7 @@ def _settings(cell: Cell) -> Mapping[str, Any]:
         "evaluations": cell.evaluations,
         "looks": cell.looks,
         "items": cell.items,
+        "events": cell.events,
         "until": cell.until,
         "over": dict(cell.over),
     }

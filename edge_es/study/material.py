@@ -12,12 +12,15 @@ from edge_es.fitness import text_of
 from edge_es.likelihood import Text, score
 from edge_es.model import Base
 from edge_es.pocket import PROBES_DIR, PROTECTED, TASKS_DIR
+from edge_es.pocket.build_items import distinct
 from edge_es.pocket.tasks import STYLE_UNIT
+from edge_es.pocket.tasks import TASKS as POCKET_TASKS
 from edge_es.slices import run
 from edge_es.spaces.delta import Delta
 from edge_es.study import plan
 
 RESTYLED = {"style": "add"}  # task -> the suite whose form it changes; that one is judged by content
+GRADED = "weak_skill"  # the task whose answers are not shown
 DRIFT_TEXTS = 64
 
 
@@ -43,10 +46,12 @@ class Material:
     near_prior: tuple[Text, ...]
 
 
-def material(base: Base, task: str, seed: int, items: int | None = None) -> Material:
-    """Of the embedded model. `items`: most that are read of a suite; None: all. Raises InputError for no such task."""
+def material(base: Base, task: str, seed: int, items: int | None = None, events: int = plan.EVENTS) -> Material:
+    """Of the embedded model. `items`: most that are read of a suite; None: all. `events`: to learn from, those that
+    ship with the model first. Raises InputError for no such task."""
     plan.task(task)
-    taught = _rows(TASKS_DIR / f"{task}-train.jsonl")
+    taught = [*_rows(TASKS_DIR / f"{task}-train.jsonl")[:events]]
+    taught += _more(task, {row["prompt"] for row in taught}, events - len(taught))
     tested = suite(base, _rows(TASKS_DIR / f"{task}-test.jsonl")[:items])
     paths = [path for path in sorted(PROBES_DIR.glob("*.jsonl")) if _rows(path)]
     also = {RESTYLED[task]: STYLE_UNIT} if task in RESTYLED else {}
@@ -88,6 +93,17 @@ def right(base: Base, delta: Delta, some: Suite) -> float:
     """Share of the items that greedy decoding answers with one of the right answers."""
     greedy = run(score(base, delta, some.texts)).greedy.tolist()
     return sum(any(greedy[i] for i in span) for span in some.spans) / len(some.spans)
+
+
+def _more(task: str, taken: set[str], count: int) -> list[dict[str, Any]]:
+    """Further items of a task, as `pocket.build_items` draws them: of the part that is never tested or probed."""
+    of = next(one for one in POCKET_TASKS if one.name == task)
+    rng = random.Random(f"study {task}")
+    items = distinct(lambda: of.draw("train", rng), count, taken) if count else []
+    rows: list[dict[str, Any]] = [{"prompt": item.prompt, "answer": item.answer} for item in items]
+    for row in rows if task == GRADED else ():
+        row["grader"] = {"type": "string_check", "operation": "eq", "reference": row["answer"]}
+    return rows
 
 
 def _exchange(row: Mapping[str, Any]) -> Exchange:

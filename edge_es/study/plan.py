@@ -3,6 +3,7 @@
 from edge_es.errors import InputError
 
 QUICK = (("defaults", "alias"), ("es-full", "alias"), ("defaults", "style"), ("defaults", "weak_skill"))
+EVENTS = 512  # of a task: those that ship with the model; further ones are drawn as those were
 EVALUATIONS = 60_000
 QUICK_EVALUATIONS = 15_000
 SEEDS = range(100, 105)  # fresh: settings were chosen on 0 to 4

@@ -72,6 +72,9 @@ def forgetting(
     items: Annotated[
         int | None, typer.Option("--items", min=1, help="Items of a suite at checkpoints; the last one reads all.")
     ] = 200,
+    events: Annotated[
+        int | None, typer.Option("--events", min=1, help="Items to learn from; the first 512 ship with the model.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="In place of an arm's setting, as in TOML.")
     ] = None,
@@ -94,7 +97,8 @@ def forgetting(
         arms = [known(name).name for name in arm or ARMS]
         named = [(a, t, s) for a in arms for t in map(plan.task, task or plan.tasks_of(a)) for s in seed or plan.SEEDS]
     budget = evaluations or (plan.QUICK_EVALUATIONS if quick else plan.EVALUATIONS)
-    cells = [Cell(a, t, s, budget, looks, items, until, _tree(settings or [])) for a, t, s in named]
+    over = _tree(settings or [])
+    cells = [Cell(a, t, s, budget, looks, items, events or plan.EVENTS, until, over) for a, t, s in named]
     with _progress([cell.name for cell in cells]) as say:
         records = [finished(cell, out) or run_cell(cell, out, say[cell.name]) for cell in cells]
     found = summary(records)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_es import renewal
+from edge_es import ledger, renewal
 from edge_es.config import GatesSection, SearchSection
 from edge_es.errors import StateError
 from edge_es.feedback import Event, Exchange, Prompt
@@ -57,6 +57,21 @@ def test_a_restart_between_the_two_rows_makes_the_basis_that_was_to_follow(base:
     after = run(turn(after, lessons(3), False, replace(around, journal=cut)))
     assert [row.kind for row in cut.rows()][-2:] == ["basis", "step"]
     assert after.delta.active.basis.size < after.delta.parts[0].basis.size  # the merged part does not move
+
+
+def test_a_side_that_was_searched_for_long_is_joined_by_another(base: Base) -> None:
+    config = configuration()
+    config = config.model_copy(update={"search": config.search.model_copy(update={"renew": 3})})
+    state, around = start(base, config)
+    for _ in range(7):
+        state = run(turn(state, demonstrations(4), False, around))
+        again = resume(around.journal, base.device)
+        assert again.aged == state.aged and again.delta.sha256 == state.delta.sha256
+    assert [row.kind for row in around.journal.rows()][1:] == [*["basis", *["step"] * 3] * 2, "basis", "step"]
+    assert len(state.delta.parts) == 3 and state.aged == 1
+    assert ledger.verify(around.journal)["mismatches"] == 0
+    ledger.rollback(around.journal, 3, "asked for")
+    assert resume(around.journal, base.device).aged == 2
 
 
 @pytest.mark.parametrize(("space", "quantization"), [("full", "none"), ("scales", "nf4")])

@@ -149,3 +149,15 @@ def test_material_is_disjoint_from_what_guards_may_know() -> None:
     tested = {text.prompt for text in it.task.texts}
     assert not tested & {encode_prompt(base, event.exchanges[0].prompt) for event in it.events}
     assert len(it.near_prior) == len(it.near_task) == 64
+
+
+@pytest.mark.parametrize("task", plan.TASKS)
+def test_further_items_are_new_and_like_those_that_ship(task: str) -> None:
+    base = load_base(ModelSection(ref="pocket", device="cpu"))
+    few, many = (material(base, task, 0, 20, events).events for events in (512, 600))
+    assert many[:512] == few and len(many) == 600
+    assert len({event.exchanges[0].prompt for event in many}) == 600
+    assert {event.kind for event in many} == {few[0].kind}
+    tested = {text.prompt for text in material(base, task, 0).task.texts}
+    assert not tested & {encode_prompt(base, event.exchanges[0].prompt) for event in many}
+    assert len(material(base, task, 0, 20, 7).events) == 7

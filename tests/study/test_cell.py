@@ -18,8 +18,8 @@ def few_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last look reads all items of every suite, which takes long on two cores."""
     from edge_es.study import cell, material
 
-    def few(base, task, seed, items):  # type: ignore[no-untyped-def]
-        return material.material(base, task, seed, items or 12)
+    def few(base, task, seed, items, events):  # type: ignore[no-untyped-def]
+        return material.material(base, task, seed, items or 12, events)
 
     monkeypatch.setattr(cell, "material", few)
 

@@ -31,17 +31,22 @@ def test_what_is_solved_is_drawn_less_but_is_drawn() -> None:
     assert sum(times[:50]) / sum(times[50:]) == pytest.approx(batch.LEAST_CHANCE, rel=0.1)
 
 
-@given(st.lists(st.none() | st.floats(0, 1), max_size=20))
-def test_steps_are_whole_while_nothing_is_solved_and_never_vanish(shares: list[float | None]) -> None:
-    assert batch.LEAST_REACH <= batch.reach(shares) <= 1.0
-    more = [share if share is None else min(1.0, share + 0.1) for share in shares]
-    assert batch.reach(more) <= batch.reach(shares) + 1e-12
+@given(SHARES)
+def test_steps_are_whole_while_nothing_is_solved_and_never_vanish(solved: dict[str, float]) -> None:
+    assert batch.LEAST_REACH <= batch.reach(solved) <= 1.0
+    assert batch.reach({}) == 1.0
+    assert batch.reach({"a": 1.0, "b": 1.0}) == pytest.approx(batch.LEAST_REACH)
+    more = {one: min(1.0, share + 0.1) for one, share in solved.items()}
+    assert batch.reach(more) <= batch.reach(solved) + 1e-12
 
 
-def test_of_what_nothing_is_known_counts_as_unsolved() -> None:
-    assert batch.reach([]) == batch.reach([None, None]) == batch.reach([0.0]) == 1.0
-    assert batch.reach([1.0, 1.0]) == pytest.approx(batch.LEAST_REACH)
-    assert batch.reach([1.0, None]) == pytest.approx(0.25)
+def test_what_was_learned_long_ago_does_not_shorten_steps() -> None:
+    old = {f"old-{i}": 1.0 for i in range(1000)}
+    assert batch.reach(old) == pytest.approx(batch.LEAST_REACH)
+    new = [f"new-{i}" for i in range(batch.WINDOW)]
+    assert batch.reach(batch.after(old, new, [0.0] * len(new))) == 1.0
+    again = batch.after(batch.after(old, new, [0.0] * len(new)), list(old), [1.0] * len(old))
+    assert batch.reach(again) == pytest.approx(batch.LEAST_REACH), "the order is that of the last look"
 
 
 def test_another_look_moves_what_is_known_half_way() -> None:

@@ -21,8 +21,8 @@ from edge_es.study.measure import Checkpoint, anchor_of, checkpoint
 @dataclass(frozen=True)
 class Cell:
     """evaluations: the budget; no step begins beyond it. looks: checkpoints on the way, evenly over the budget. items:
-    most of a suite that are read at them; the last one reads all. events: to learn from. until: accuracy on the task
-    at which it ends sooner. over: settings in place of the arm's."""
+    most of a prior suite that are read at them; the last one reads all. events: to learn from. until: accuracy on the
+    task at which it ends sooner. over: settings in place of the arm's."""
 
     arm: str
     task: str

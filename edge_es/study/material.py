@@ -47,12 +47,12 @@ class Material:
 
 
 def material(base: Base, task: str, seed: int, items: int | None = None, events: int = plan.EVENTS) -> Material:
-    """Of the embedded model. `items`: most that are read of a suite; None: all. `events`: to learn from, those that
-    ship with the model first. Raises InputError for no such task."""
+    """Of the embedded model. `items`: most that are read of a prior suite; None: all. `events`: to learn from, those
+    that ship with the model first. Raises InputError for no such task."""
     plan.task(task)
     taught = [*_rows(TASKS_DIR / f"{task}-train.jsonl")[:events]]
     taught += _more(task, {row["prompt"] for row in taught}, events - len(taught))
-    tested = suite(base, _rows(TASKS_DIR / f"{task}-test.jsonl")[:items])
+    tested = suite(base, _rows(TASKS_DIR / f"{task}-test.jsonl"))
     paths = [path for path in sorted(PROBES_DIR.glob("*.jsonl")) if _rows(path)]
     also = {RESTYLED[task]: STYLE_UNIT} if task in RESTYLED else {}
     priors = {path.stem: suite(base, _rows(path)[:items], also.get(path.stem)) for path in paths}

@@ -70,7 +70,8 @@ def forgetting(
     until: Annotated[float | None, typer.Option("--until", help="End a cell at this accuracy on the task.")] = None,
     looks: Annotated[int, typer.Option("--looks", min=1, help="Checkpoints of a cell.")] = 12,
     items: Annotated[
-        int | None, typer.Option("--items", min=1, help="Items of a suite at checkpoints; the last one reads all.")
+        int | None,
+        typer.Option("--items", min=1, help="Items of a prior suite at checkpoints; at the end, all."),
     ] = 200,
     events: Annotated[
         int | None, typer.Option("--events", min=1, help="Items to learn from; the first 512 ship with the model.")

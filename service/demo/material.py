@@ -16,6 +16,7 @@ anneal = false             # a wrong answer that is half learned steps as far as
 alpha = 0.3
 population = 96
 focus = 1.0                # every linear moves
+renew = 0                  # and stays the same
 
 [guards]
 decay = 0.0                # nothing is drawn back to the anchor

@@ -45,8 +45,8 @@ class Blame:
 
     target: the version to go back to: the one before `first_bad`; it is `last_good`, or was looked at and kept
     what was lost.
-    suites: those that dropped. looked_at: version -> suite -> verdict. events: those that `first_bad` used. later:
-    those that only versions after it used.
+    suites: those that dropped. looked_at: version -> suite -> verdict. events: those that `first_bad` used. others:
+    those that only others of the versions used that are taken back.
     """
 
     first_bad: int
@@ -55,14 +55,14 @@ class Blame:
     suites: tuple[str, ...]
     looked_at: Mapping[int, Mapping[str, str]]
     events: tuple[str, ...]
-    later: tuple[str, ...]
+    others: tuple[str, ...]
 
     @property
     def suspects(self) -> dict[str, tuple[str, ...]]:
         """What is said of the events that are set aside -> their ids."""
         return {
             f"the suspect, used by version {self.first_bad}": self.events,
-            f"taken back with version {self.first_bad}": self.later,
+            f"taken back with version {self.first_bad}": self.others,
         }
 
     def stats(self) -> dict[str, Any]:
@@ -105,9 +105,14 @@ def stretches(start: Row, rows: Sequence[Row]) -> list[Stretch]:
     return [Stretch(tuple(some)) for some in found[1:]]
 
 
-def search(journal: Journal, last_good: int, dropped: "Round", look: Look) -> Slices[Blame | None]:
+def search(
+    journal: Journal, last_good: int, dropped: "Round", look: Look, whole: Look | None = None
+) -> Slices[Blame | None]:
     """Which version after `last_good` first lost what `dropped` lost; None where nothing between them changes an
     answer. Yields between rows and inside looks.
+
+    whole: probes all suites. The version before the first bad one kept what was lost later, but may have lost something
+    else by then: if it did, `last_good` is gone back to.
 
     Raises StateError where the ledger does not fit (a version that is not on the line, or does not replay), and what a
     look raises.
@@ -126,27 +131,38 @@ def search(journal: Journal, last_good: int, dropped: "Round", look: Look) -> Sl
         version = way[index].last
         delta = yield from _onward(journal, held, [row for row in since if reached < _version(row) <= version])
         found = yield from look(version, delta)
-        looked_at[version] = {}
-        for result in found.results:  # a suite's own verdict comes first; what is scored beside it condemns nothing
-            looked_at[version].setdefault(result.suite, result.verdict)
+        looked_at[version] = _verdicts(found)
         # Beyond the tolerance is bad enough: of a slow decline, one just short of `dropped` is not gone back to.
-        if any(verdict != "kept" for verdict in looked_at[version].values()):
+        if set(looked_at[version].values()) - {"kept"}:
             return True
         held, reached = delta, version
         return False
 
     guilty = yield from first_bad(len(way), bad)
-    taken_back = [row for row in since if _version(row) >= way[guilty].first]
-    used = tuple(dict.fromkeys(event for row in taken_back for event in row.events))
+    target, culprit = last_good, way[guilty].first
+    if guilty:  # the delta before it is still held: it was the newest good one
+        before = way[guilty - 1].last
+        looked_at[before] |= _verdicts((yield from whole(before, held))) if whole else {}
+        target = before if set(looked_at[before].values()) == {"kept"} else last_good
+    used = tuple(dict.fromkeys(event for row in since if _version(row) > target for event in row.events))
+    suspects = next(row.events for row in since if row.version == culprit)
     return Blame(
-        first_bad=way[guilty].first,
+        first_bad=culprit,
         last_good=last_good,
-        target=way[guilty - 1].last if guilty else last_good,
+        target=target,
         suites=tuple(result.suite for result in dropped.dropped),
         looked_at=looked_at,
-        events=tuple(event for event in used if event in taken_back[0].events),
-        later=tuple(event for event in used if event not in taken_back[0].events),
+        events=tuple(dict.fromkeys(suspects)),
+        others=tuple(event for event in used if event not in suspects),
     )
+
+
+def _verdicts(found: "Round") -> dict[str, str]:
+    """suite -> its own verdict, which comes first; what is scored beside it condemns nothing."""
+    verdicts: dict[str, str] = {}
+    for result in found.results:
+        verdicts.setdefault(result.suite, result.verdict)
+    return verdicts
 
 
 def _rebuilt(journal: Journal, version: int) -> Slices["Delta"]:

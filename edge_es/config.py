@@ -115,7 +115,7 @@ class LearnSection(Section):
 
 
 class ProbesSection(Section):
-    every: int = Field(20, ge=1, description="versions between two probe rounds")
+    every: int = Field(50, ge=1, description="versions between two probe rounds")
     tolerance: float = Field(0.02, ge=0, lt=1, description="drop in retention that is not yet forgetting")
     alpha: float = Field(
         0.01,

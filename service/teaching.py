@@ -231,8 +231,11 @@ class Teaching:
         def look(version: int, delta: Delta) -> Slices[retention.Round]:
             return self._round(version, delta.to(self._base.device), lost, room)
 
+        def whole(version: int, delta: Delta) -> Slices[retention.Round]:
+            return self._round(version, delta.to(self._base.device), suites, room)
+
         try:
-            blame = yield from bisection.search(self._store, good, found, look)
+            blame = yield from bisection.search(self._store, good, found, look, whole)
         except StateError as error:
             log.warning("the first bad version stays unknown: %s", error)
             blame = None

@@ -7,6 +7,17 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+LESSONS = """\
+# The first half of `edge-es demo`: hundreds of lessons at once on a small model, where a step of 32 events takes hardly
+# longer than one of 8. All else is as it comes.
+
+[search]
+alpha = 0.5
+
+[learn]
+batch = 32
+"""
+
 UNGUARDED = """\
 # The second half of `edge-es demo`: the guards let everything through, so that the probes stand alone.
 # Never serve with this.

@@ -145,9 +145,9 @@ def test_it_is_named_wherever_it_stands(base: Base, suites: list[Encoded], probe
         assert blame is not None
         named += blame.first_bad == guilty
         assert blame.events == (f"event-{guilty}", "event-of-all")
-        assert not set(blame.events) & set(blame.later)
-        assert all(int(event.removeprefix("event-")) > guilty for event in blame.later)
-        assert f"event-{undone}" not in blame.later and undone not in blame.looked_at
+        assert not set(blame.events) & set(blame.others)
+        assert all(int(event.removeprefix("event-")) > guilty for event in blame.others)
+        assert f"event-{undone}" not in blame.others and undone not in blame.looked_at
         assert blame.suites == ("add", "reverse")
         assert len(blame.looked_at) <= math.ceil(math.log2(PLACES)) + 1
         assert {suite for verdicts in blame.looked_at.values() for suite in verdicts} == {"add", "reverse"} or not place
@@ -191,6 +191,28 @@ def test_of_a_slow_decline_what_was_still_within_the_tolerance_is_gone_back_to(b
     blame = run(bisection.search(made.journal, 0, dropped(made.version), look))
     assert blame is not None and blame.first_bad >= 9 > blame.target
     assert set(blame.looked_at[blame.target].values()) == {"kept"}
+
+
+def test_what_had_lost_something_else_by_then_is_not_gone_back_to(base: Base) -> None:
+    made, guilty, _ = past(base, 11)
+    rows = {row.version: row for row in made.journal.rows()}
+
+    def whole(verdict: str) -> bisection.Look:
+        def look(version: int, delta: Delta) -> Slices[retention.Round]:
+            yield
+            assert delta.sha256 == rows[version].sha256
+            result = replace(dropped(version).results[0], suite="sort", verdict=verdict)  # type: ignore[arg-type]
+            return retention.Round(version, "t", (result,), {})
+
+        return look
+
+    look = pretended(guilty)
+    kept = run(bisection.search(made.journal, 0, dropped(made.version), look, whole("kept")))
+    lost = run(bisection.search(made.journal, 0, dropped(made.version), look, whole("suspect")))
+    assert kept is not None and lost is not None
+    assert kept.first_bad == lost.first_bad == guilty and kept.target > 0 == lost.target
+    assert lost.looked_at[kept.target] == {"add": "kept", "sort": "suspect"}
+    assert kept.events == lost.events and set(kept.others) < set(lost.others)
 
 
 def test_a_search_that_is_interrupted_has_not_begun(base: Base) -> None:

@@ -44,7 +44,7 @@ class SearchSection(Section):
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
     population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
     sigma: float = Field(0.05, gt=0, description="standard deviation of a member's perturbation")
-    alpha: float = Field(0.3, gt=0, description="step size")
+    alpha: float = Field(0.5, gt=0, description="step size")
     renew: int = Field(
         80, ge=0, description="adapter: steps after which a further input side joins the earlier ones; 0: never"
     )
@@ -101,7 +101,7 @@ class LearnSection(Section):
     enabled: bool = True
     min_events: int = Field(16, ge=1)
     max_uses: int = Field(64, ge=1, description="steps that one event may serve")
-    batch: int = Field(8, ge=1, description="events a step")
+    batch: int = Field(32, ge=1, description="events a step")
     groups: int = Field(
         4, ge=1, description="parts of the population, each scored on its own part of the batch; 1: all on all of it"
     )

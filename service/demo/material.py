@@ -7,17 +7,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-LESSONS = """\
-# The first half of `edge-es demo`: hundreds of lessons at once on a small model, where a step of 32 events takes hardly
-# longer than one of 8. All else is as it comes.
-
-[search]
-alpha = 0.5
-
-[learn]
-batch = 32
-"""
-
 UNGUARDED = """\
 # The second half of `edge-es demo`: the guards let everything through, so that the probes stand alone.
 # Never serve with this.
@@ -42,7 +31,6 @@ canary_kl = 1000000.0      # the canary sees nothing
 
 [learn]
 kl_below = 0.0             # KL to the anchor joins no fitness
-batch = 32
 groups = 1
 max_uses = 3               # what was taught before has served more steps than that, so the flood stands alone
 

@@ -13,7 +13,7 @@ from service.cli.address import Daemon
 from service.cli.client import connect, get, post, request
 from service.cli.feedback import GROUP, await_idle
 from service.demo.bars import Measured, detection
-from service.demo.material import LESSONS, UNGUARDED, Item, demonstration, preference, rating, task, wrong_answers
+from service.demo.material import UNGUARDED, Item, demonstration, preference, rating, task, wrong_answers
 from service.demo.measure import Answer, Round, accuracy, ask, rounds
 from service.demo.process import running
 from service.demo.view import Screen
@@ -219,9 +219,7 @@ def teach(daemon: Daemon, plan: Plan, screen: Screen) -> Taught:
 def tell(state_dir: Path, log: Path, arguments: Sequence[str], plan: Plan, screen: Screen) -> Measured:
     """The whole story on an empty state folder. `arguments` go to both starts of `edge-es serve`."""
     screen.note("starting the daemon")
-    config = log.with_name("lessons.toml")
-    config.write_text(LESSONS, encoding="utf-8")
-    with running(state_dir, log, [*arguments, "--config", str(config)]) as child:
+    with running(state_dir, log, arguments) as child:
         taught = teach(child.daemon, plan, screen)
     screen.note("restarting with the guards told to let everything through")
     config = log.with_name("unguarded.toml")

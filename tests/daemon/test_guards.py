@@ -9,7 +9,7 @@ import pytest
 from tests.daemon.live import demonstration, inside, merged
 
 ROUNDING = 1 + 1e-5
-SEARCHED = "rank 2 in k_proj, v_proj, those with 0.9 of the sensitivity"
+SEARCHED = "rank 2 in k_proj, v_proj, o_proj, those with 0.9 of the sensitivity"
 FREE = {"decay": 0.0}
 
 

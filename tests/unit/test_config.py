@@ -30,7 +30,7 @@ def write(folder: Path, text: str) -> Path:
 def test_defaults_need_nothing() -> None:
     config = load()
     assert (config.model.ref, config.serve.host, config.serve.port) == ("pocket", "127.0.0.1", 8420)
-    assert (config.probes.every, config.probes.tolerance, config.probes.alpha) == (20, 0.02, 0.01)
+    assert (config.probes.every, config.probes.tolerance, config.probes.alpha) == (50, 0.02, 0.01)
     assert config.learn.holdout == 0.2
     assert set(config.all_metrics()) == {"thumbs", "rating"}
 

@@ -74,10 +74,11 @@ class Answer:
 
 
 class Decoder:
-    """The rows that are being decoded together on one base."""
+    """The rows that are being decoded together on one base. shows: answers' texts grow with their tokens; without, a
+    text is there when its answer has ended, or where stop strings are looked for."""
 
-    def __init__(self, base: Base) -> None:
-        self.base = base
+    def __init__(self, base: Base, shows: bool = True) -> None:
+        self.base, self.shows = base, shows
         self.answers: list[Answer] = []
         self._cache: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer (rows, heads, seq, head size)
         self._mask = torch.zeros(0, 0, dtype=torch.int64, device=base.device)  # (rows, seq), 0 is padding
@@ -176,7 +177,8 @@ class Decoder:
             len(answer.row.prompt) + len(answer.tokens) >= self.base.context
         ):
             answer.finish = "length"
-        self._show(answer)
+        if self.shows or answer.finish is not None or sampling.stop:
+            self._show(answer)
 
     def _show(self, answer: Answer) -> None:
         """Extends `answer.text` by what the newest tokens say for certain, and cuts it at a stop string."""
@@ -241,7 +243,7 @@ def generate(base: Base, rows: Sequence[Row], max_rows: int = 256) -> Slices[lis
     Where memory runs out, the answers in the making are begun again, half as many at a time; a single one that does
     not fit raises what it raised.
     """
-    decoder = Decoder(base)
+    decoder = Decoder(base, shows=False)
     answers = [Answer(row) for row in rows]
     waiting = list(range(len(rows)))
     while waiting or decoder.answers:
@@ -262,7 +264,7 @@ def generate(base: Base, rows: Sequence[Row], max_rows: int = 256) -> Slices[lis
                 raise
             base.costs.halve()
             max_rows = tried // 2
-            decoder = Decoder(base)
+            decoder = Decoder(base, shows=False)
             waiting = [i for i, answer in enumerate(answers) if answer.finish is None]
         yield
     return answers

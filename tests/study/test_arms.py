@@ -23,7 +23,11 @@ SMALL = {  # so that every arm is quick, and each sees some of it
     "sft": {"batch": 8, "rate": 1e-3},
     "grpo": {"batch": 8, "group": 8, "rate": 1e-3},
 }
-EDGE = {"search": {"population": 8, "alpha": 0.05}, "learn": {"batch": 4, "groups": 2}, "gates": {"min_reliability": -1.0}}
+EDGE = {
+    "search": {"population": 8, "alpha": 0.05},
+    "learn": {"batch": 4, "groups": 2},
+    "gates": {"min_reliability": -1.0},
+}
 
 
 @pytest.fixture(scope="module", params=sorted(ARMS))

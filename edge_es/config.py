@@ -36,24 +36,27 @@ class SearchSection(Section):
     )
     rank: int = Field(1, ge=1, le=64, description="input directions a layer that one input side searches")
     target_modules: list[str] = Field(
-        ["k_proj", "v_proj", "o_proj"],
+        ["all-linear"],
         min_length=1,
-        description="linears that the search moves, by the end of their names; ['all-linear']: every one, which is "
-        "also what a model gets that has none of the names",
+        description="linears among which the search chooses, by the end of their names; ['all-linear']: every one, "
+        "which is also what a model gets that has none of the names",
     )
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
     population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
     sigma: float = Field(0.05, gt=0, description="standard deviation of a member's perturbation")
     alpha: float = Field(0.5, gt=0, description="step size")
+    step_kl: float | None = Field(
+        1e-4,
+        gt=0,
+        description="adapter: most nats a token that the noise of one step may cost protected texts; alpha is "
+        "shortened to it, so that one value serves models of any scale",
+    )
     renew: int = Field(
         80, ge=0, description="adapter: steps after which a further input side joins the earlier ones; 0: never"
     )
     anneal: bool = Field(True, description="shorten the steps as more of the feedback is solved")
-    focus: float = Field(
-        0.9,
-        gt=0,
-        le=1,
-        description="adapter: share of the fitness' sensitivity that the linears of an input side must carry; 1: all",
+    focus: bool = Field(
+        True, description="adapter: search the linears of one layer that gain most for their harm; false: all linears"
     )
     shrink: bool = Field(False, description="scale each step by how reliable the fitness has been of late")
     shaping: Literal["zscore", "rank"] = "zscore"
@@ -71,7 +74,7 @@ class MaskSection(Section):
 
 class ProtectSection(Section):
     energy: float = Field(
-        0.99, ge=0, lt=1, description="share of the protected inputs' energy that is removed; 0 turns it off"
+        0.999, ge=0, lt=1, description="share of the protected inputs' energy that is spared; 0 turns it off"
     )
     inputs: str = Field(
         "auto",

@@ -1,13 +1,20 @@
-"""Where the search looks: the few linears that carry the fitness' sensitivity, found by members that each move one.
+"""Where the search looks: the part of the model that teaches most for the harm it does, found by trying each.
 
-A population whose pairs perturb one linear each measures how much the fitness feels that linear: the mean squared
-half-difference of its pairs is sigma^2 times the squared gradient in it, whatever its size. Where a new skill lives in
-a few linears, as it often does, the rest would only add noise to every step, and forgetting.
+A block is a linear in one of the candidate input sides. A population whose pairs perturb one block each measures how
+much the fitness feels it: the mean squared half-difference of its pairs is sigma^2 times the squared gradient in it,
+whatever its size. The same members' mean KL to the anchor on protected texts is what the block's noise does to prior
+abilities.
+
+Of all sets of a layer's blocks in one candidate, the one with the most (sum of gains)^2 / (sum of drifts) is searched:
+what a step gains for its harm, times what there is to gain. Other blocks would only add noise to every step, and
+forgetting. Sets within one layer alone, since single blocks scatter too much to be ranked after a few pairs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from edge_es.evaluator import Ask, Evaluator
 from edge_es.feedback import Event
@@ -15,47 +22,103 @@ from edge_es.fitness import combine
 from edge_es.slices import Slices
 from edge_es.spaces.adapter import InputSide
 from edge_es.spaces.delta import Delta, Part, pack
+from edge_es.spaces.input_side import orthonormal
 
-SCOUTS = 4  # pairs that each linear is tried with
+SCOUTS = 4  # pairs that each block is tried with
 SCOUT_EVENTS = 8
+SCOUT_TEXTS = 16  # protected ones
+LEAST_DRIFT = 1e-7  # nats a token: what rounding makes of none
+
+Block = tuple[int, str]  # (candidate, linear)
 
 
-def sensitivity(
-    evaluator: Evaluator, delta: Delta, side: InputSide, ask: Ask, events: Sequence[Event]
-) -> Slices[dict[str, float]]:
-    """linear -> share of the fitness' squared sensitivity around `delta`; empty where the fitness feels nothing or
-    is not finite. `ask` gives seed, step, sigma and the rest; its pairs and events are replaced."""
-    names = list(side.slots)
+@dataclass(frozen=True)
+class Felt:
+    """What the members of a block or of several showed. gain: mean squared half-difference of the fitness; drift: mean
+    KL to the anchor on protected texts, nats a token, None where there are none."""
+
+    gain: float
+    drift: float | None
+
+    @property
+    def harm(self) -> float:
+        """Without protected texts every block is as harmful as another."""
+        return LEAST_DRIFT + (0.0 if self.drift is None else self.drift)
+
+
+def scouted(
+    evaluator: Evaluator, delta: Delta, sides: Sequence[InputSide], ask: Ask, events: Sequence[Event], protected: int
+) -> Slices[dict[Block, Felt]]:
+    """Every block of the candidates around `delta`. `ask` gives seed, step, sigma and the rest; its pairs and events
+    are replaced. protected: how many protected texts there are, from all over which some are watched. NaN where the
+    fitness is not finite."""
     some = tuple(events[:SCOUT_EVENTS])
-    scouting = Ask(
-        version=ask.version,
-        seed=ask.seed,
-        step=ask.step,
-        sigma=ask.sigma,
-        pairs=range(SCOUTS * len(names)),
-        events=some,
-        centres=ask.centres,
-        task_tokens=ask.task_tokens,
-        apart=True,
-        basis=pack(Delta((Part(side, None),))),
-    )
-    scores = yield from evaluator.scores(delta, scouting)
-    members = combine(scores.raw, [event.kind for event in some], None, 0.0).members
-    felt = ((members[::2] - members[1::2]) / 2) ** 2  # pair p moves linear p modulo their number
-    each = felt.reshape(SCOUTS, len(names)).mean(0)
-    total = float(each.sum())
-    if not np.isfinite(total) or total <= 0:
-        return {}
-    return {name: float(one) / total for name, one in zip(names, each, strict=True)}
+    near = tuple(range(0, protected, max(1, -(-protected // SCOUT_TEXTS))))
+    raw: list[np.ndarray] = []
+    drifts: list[np.ndarray] = []
+    blocks: list[Block] = []
+    for at, side in enumerate(sides):
+        scouting = replace(
+            ask,
+            pairs=range(SCOUTS * len(side.slots)),
+            events=some,
+            near=near,
+            apart=True,
+            basis=pack(Delta((Part(side, None),))),
+        )
+        scores = yield from evaluator.scores(delta, scouting)
+        # Pair p moves linear p modulo their number: the members of one linear are made neighbours.
+        order = np.arange(2 * len(scouting.pairs)).reshape(SCOUTS, len(side.slots), 2).swapaxes(0, 1).ravel()
+        raw.append(scores.raw[:, order])
+        if scores.drift is not None:
+            drifts.append(scores.drift[order])
+        blocks += [(at, name) for name in side.slots]
+    members = combine(np.concatenate(raw, axis=1), [event.kind for event in some], None, 0.0).members
+    gains = (((members[::2] - members[1::2]) / 2) ** 2).reshape(-1, SCOUTS).mean(1)
+    harms = np.concatenate(drifts).reshape(-1, 2 * SCOUTS).mean(1) if drifts else [None] * len(blocks)
+    return {
+        block: Felt(float(gain), None if harm is None else max(0.0, float(harm)))  # rounding may take it below
+        for block, gain, harm in zip(blocks, gains, harms, strict=True)
+    }
 
 
-def chosen(shares: dict[str, float], share: float) -> list[str]:
-    """The fewest linears that together have at least `share`, in the order in which they stand."""
-    kept: set[str] = set()
-    reached = 0.0
-    for name in sorted(shares, key=lambda name: -shares[name]):
-        if reached >= share:
-            break
-        kept.add(name)
-        reached += shares[name]
-    return [name for name in shares if name in kept]
+def chosen(felt: Mapping[Block, Felt]) -> list[Block]:
+    """The best set, in the order in which its blocks stand. Empty where nothing was felt or it is not finite."""
+    if not np.isfinite([value for one in felt.values() for value in (one.gain, one.harm)]).all():
+        return []
+    groups: dict[tuple[int, str], list[Block]] = {}
+    for block in sorted(felt, key=lambda block: -felt[block].gain / felt[block].harm):
+        groups.setdefault((block[0], layer_of(block[1])), []).append(block)
+    best: list[Block] = []
+    most = 0.0
+    for blocks in groups.values():
+        for count in range(1, len(blocks) + 1):  # the best set of one size holds those with the highest quotients
+            whole = total([felt[block] for block in blocks[:count]])
+            if whole.gain**2 / whole.harm > most:
+                best, most = blocks[:count], whole.gain**2 / whole.harm
+    return [block for block in felt if block in best]
+
+
+def total(some: Sequence[Felt]) -> Felt:
+    """Of several blocks that move together."""
+    drifts = [one.drift for one in some if one.drift is not None]
+    return Felt(sum(one.gain for one in some), sum(drifts) if drifts else None)
+
+
+def layer_of(name: str) -> str:
+    """The decoder layer that a linear belongs to, by its name up to the first number; itself where there is none."""
+    path = name.split(".")
+    index = next((i for i, part in enumerate(path) if part.isdigit()), len(path) - 1)
+    return ".".join(path[: index + 1])
+
+
+def joined(sides: Sequence[InputSide], blocks: Sequence[Block]) -> InputSide:
+    """One input side that reads what these blocks read; the linears in the order of the candidates'."""
+    a: dict[str, torch.Tensor] = {}
+    for name in sides[0].a:
+        own = [sides[at].a[name] for at, linear in blocks if linear == name]
+        if own:
+            live = torch.cat([rows[rows.any(1)] for rows in own])
+            a[name] = own[0] if len(own) == 1 else orthonormal(live, len(live))
+    rows = {name: kept for name, kept in sides[0].rows.items() if name in a}
+    return InputSide(a, {name: sides[0].outs[name] for name in a}, rows)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from edge_es import batch, noise, renewal, strategy
-from edge_es.config import Config
+from edge_es.config import Config, SearchSection
 from edge_es.feedback import Event
 from edge_es.fitness import Fitness, combine, joined, texts_of
 from edge_es.gates import canary_gate, signal_gate
@@ -27,7 +27,8 @@ from edge_es.state import PRIOR, State, Surroundings, asking, evaluator_of, room
 T = TypeVar("T")  # an event, or its id
 
 LEAST_SHRINKAGE = 0.05
-NEAR_TEXTS = 8  # protected texts that the canary and the KL in the fitness watch
+NEAR_TEXTS = 64  # protected texts that the canary watches
+NEAR_AT_ONCE = 8  # of those, how many the KL in the fitness watches in one step: others in the next
 
 
 def turn(state: State, events: Sequence[Event], fresh: bool, around: Surroundings) -> Slices[State]:
@@ -46,7 +47,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     step = state.attempt + 1
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
     evaluator = evaluator_of(around)
-    near = (state.near or ()) if close and config.learn.kl_weight else ()
+    near = watched(state.near or (), step) if close and config.learn.kl_weight else ()
     parts: list[Fitness] = []
     looked: dict[str, float | None] = {}
     passes = halved = 0
@@ -66,7 +67,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         solved=batch.after(state.solved, ids, [looked[one] for one in ids]),
     )
     reach = batch.reach(state.solved) if config.search.anneal else 1.0
-    shortened = around.step_scale * _shrinkage(state, config) * reach
+    shortened = around.step_scale * _shrinkage(state, config) * reach * bound(state.noise_kl, config.search)
     alpha = config.search.alpha * shortened
     row = Row(
         attempt=step,
@@ -126,12 +127,32 @@ def shares(pairs: int, events: Sequence[T], groups: int) -> list[tuple[range, Se
     return [(range(pairs * g // groups, pairs * (g + 1) // groups), events[g::groups]) for g in range(groups)]
 
 
+def watched(near: Sequence[int], step: int) -> tuple[int, ...]:
+    """Those of the protected texts that this step's fitness counts: NEAR_AT_ONCE, going round."""
+    count = min(NEAR_AT_ONCE, len(near))
+    return tuple(near[(step * count + i) % len(near)] for i in range(count))
+
+
 def _shrinkage(state: State, config: Config) -> float:
     """Kelley's formula (1927): the best estimate of a true score is the observed one, drawn to the mean by the
     measure's reliability. Steps along noise are what makes the delta walk and forget; they become short."""
     if not config.search.shrink:
         return 1.0
     return max(LEAST_SHRINKAGE, PRIOR if state.reliability is None else state.reliability)
+
+
+def bound(noise_kl: float | None, search: SearchSection) -> float:
+    """Factor on the step size by which a step of nothing but noise costs the protected texts no more than `step_kl`.
+
+    KL grows with the square of a small change (it has no gradient at the anchor). A member's noise of sigma costs
+    `noise_kl`; that of a step has the standard deviation alpha / sqrt(population), since fitness is z-scored. What a
+    walk of such steps costs is proportional to their number, so this bounds how fast an unguarded walk forgets, on a
+    model whose weights are of any scale.
+    """
+    if noise_kl is None or noise_kl <= 0 or search.step_kl is None:
+        return 1.0
+    cost = (search.alpha / search.sigma) ** 2 / search.population * noise_kl
+    return min(1.0, math.sqrt(search.step_kl / cost))
 
 
 def _stats(state: State, fitness: Fitness) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_es.config import Config
 from edge_es.feedback import Event
-from edge_es.focus import chosen, sensitivity
+from edge_es.focus import chosen, joined, scouted, total
 from edge_es.ledger import Kind, Row, now
 from edge_es.likelihood import Text
 from edge_es.slices import Slices
@@ -18,6 +18,7 @@ from edge_es.spaces.input_side import captured_share
 from edge_es.spaces.make import make_basis
 from edge_es.state import State, Surroundings, asking, evaluator_of, room_of
 
+CANDIDATES = ("all", "unexpected")  # tokens by which an input side was found, in the order of `input_side.Found`
 STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
 
 
@@ -53,23 +54,28 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
     room = room_of(state, around)
     made = yield from make_basis(around.base, delta, around.config, texts, around.protected, room)
     stats: dict[str, Any] = {}
-    if isinstance(made.basis, InputSide) and search.focus < 1 and len(made.basis.a) > 1:
-        ask = asking(state, around, state.attempt + 1)
-        stats["sensitivity"] = yield from sensitivity(evaluator_of(around), delta, made.basis, ask, events)
-        if kept := chosen(stats["sensitivity"], search.focus):
-            side = made.basis.only(kept)
-            captured = yield from captured_share(around.base, delta, side, texts, room)
-            made = replace(made, basis=side, captured=captured)
+    basis, captured, noise_kl = made.candidates[0], None, None
+    if isinstance(basis, InputSide):
+        sides = [side for side in made.candidates if isinstance(side, InputSide)]
+        if search.focus and len(basis.a) > 1:
+            ask, watched = asking(state, around, state.attempt + 1), len(around.protected)
+            felt = yield from scouted(evaluator_of(around), delta, sides, ask, events, watched)
+            stats["scouted"] = {f"{CANDIDATES[at]} {name}": [one.gain, one.drift] for (at, name), one in felt.items()}
+            if kept := chosen(felt):
+                basis = joined(sides, kept)
+                noise_kl = total([felt[block] for block in kept]).drift
+        captured = yield from captured_share(around.base, delta, basis, texts, room)
     if merged:
         state = _publish(state, "consolidate", delta, pack(delta), {"loss": loss}, merged, around)
-    blob = pack(Delta((Part(made.basis, None),)))
-    stats |= {"novelty_share": made.novelty_share, "captured": made.captured}
+    blob = pack(Delta((Part(basis, None),)))
+    stats |= {"novelty_share": made.novelty_share, "captured": captured, "noise_kl": noise_kl}
     reason = _protection(around.config, around)
-    state = _publish(state, "basis", delta.with_basis(made.basis), blob, stats, reason, around)
+    state = _publish(state, "basis", delta.with_basis(basis), blob, stats, reason, around)
     return replace(
         state,
-        captured=made.captured,
+        captured=captured,
         novelty=made.novelty_share,
+        noise_kl=noise_kl,
         protection=reason,
         reliability=None,
         near=None,
@@ -113,5 +119,5 @@ def _protection(config: Config, around: Surroundings) -> str:
     if search.space != "adapter":
         return f"{search.space} of {where}{masked}"
     energy = config.guards.protect.energy if around.protected else 0.0
-    focus = f", those with {search.focus:g} of the sensitivity" if search.focus < 1 else ""
+    focus = ", the best of one layer" if search.focus else ""
     return f"rank {search.rank} in {where}{focus}{masked}; {energy:g} of the protected energy removed"

@@ -24,6 +24,7 @@ class State:
 
     attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
+    noise_kl: mean KL to the anchor of its members on protected texts then, nats a token; None: not measured.
     reliability: running mean of the fitness' split-half reliability since the newest side or rollback.
     near: which of the protected texts that side reads most, from the side and the texts alone; None: not sought yet.
     solved: event -> share of members that solved it when they last met it, since the newest rollback, in the order of
@@ -37,6 +38,7 @@ class State:
     walk: float = 0.0
     captured: float | None = None
     novelty: float | None = None
+    noise_kl: float | None = None
     protection: str | None = None
     reliability: float | None = None
     near: tuple[int, ...] | None = None
@@ -86,6 +88,7 @@ def resume(journal: Journal, device: torch.device) -> State:
                 state,
                 captured=row.stats.get("captured"),
                 novelty=row.stats.get("novelty_share"),
+                noise_kl=row.stats.get("noise_kl"),
                 protection=row.reason,
             )
         at = row.target if row.kind == "rollback" else row.parent

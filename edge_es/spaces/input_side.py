@@ -1,18 +1,24 @@
 """The novelty subspace: input directions that the feedback excites and prior abilities do not.
 
-For every adapted linear: the directions that hold `energy` of the protected inputs' second moment are removed, and
-the principal directions of what is left of the feedback's inputs become the rows of A, orthonormal and without
-whitening (measured: whitening by 1/sqrt(eigenvalue) destroys retention). With energy 0 it is the feedback's own
-principal directions, as EVA initialisation takes them (arXiv 2410.07170). Layers whose inputs are one and the same
-tensor (q, k, v; gate, up) share one sketch, and layers are taken a group at a time, so that memory stays bounded.
+For every adapted linear, with P the second moment of its protected inputs and F that of the feedback's, the rows of A
+are the directions a with the most a'Fa for their a'(P + floor I)a: Fisher's discriminant between the two, made
+orthonormal. The floor is the eigenvalue of P at which its leading directions hold `energy` of it: where P is far above
+it a direction is as good as removed, far below it as good as free. With energy 0 they are the feedback's own principal
+directions, as EVA initialisation takes them (arXiv 2410.07170).
+
+F is taken twice, for two candidates: over all tokens, which finds what is new in the inputs (a new wording), and over
+those tokens of the answers whose successor the model does not expect, which finds where a known input is to be answered
+otherwise (a new style). `focus.py` chooses among them. Layers whose inputs are one and the same tensor (q, k, v; gate,
+up) share one sketch, and layers are taken a group at a time, so that memory stays bounded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from edge_es.likelihood import Text, answer_logits, collate
+from edge_es.halving import halving, in_two
+from edge_es.likelihood import Text, answer_logits, batches, collate, same_weights
 from edge_es.memory import Plan
 from edge_es.model import Base
 from edge_es.slices import Slices
@@ -22,16 +28,16 @@ from edge_es.spaces.inputs import visit_inputs
 from edge_es.spaces.sketch import Sketch
 
 MEMORY = 256 * 2**20  # bytes of sketches held at once
+LEAST_UNEXPECTED = 1e-4  # mean over tokens; below it the answers are known already
 
 
 @dataclass(frozen=True)
 class Found:
-    """An input side, and what share of the feedback inputs' energy is novel (None: nothing was protected) and is
-    captured by it; both are means over layers."""
+    """Candidates of an input side, the first by all tokens, the second, where there are answers, by the unexpected
+    ones; and what share of the feedback inputs' energy is novel (None: nothing was protected), mean over layers."""
 
-    side: InputSide
+    sides: tuple[InputSide, ...]
     novelty_share: float | None
-    captured: float
 
 
 def find(
@@ -44,26 +50,31 @@ def find(
     energy: float,
     room: Plan,
 ) -> Slices[Found]:
-    """The input side of `layers` for this feedback. `protected` may be empty (then, or with energy 0, nothing is
-    removed)."""
+    """Candidates for the input side of `layers` for this feedback. `protected` may be empty (then, or with energy 0,
+    nothing is spared)."""
     leaders = _shared_inputs(base, feedback[0])
     guard = energy > 0 and len(protected) > 0
     room = replace(room, room=room.room // 2)  # the other half is the sketches'
-    rows: dict[str, torch.Tensor] = {}
-    shares: list[tuple[float, float]] = []  # of each leader: novel, captured
+    unexpected = yield from _unexpected(base, delta, feedback, room)
+    weighings = [None, unexpected] if unexpected is not None else [None]
+    rows: list[dict[str, torch.Tensor]] = [{} for _ in weighings]
+    shares: list[float] = []  # of each leader: novel
     for group in _groups(base, list(dict.fromkeys(leaders[name] for name in layers)), min(MEMORY, room.room)):
-        removed: dict[str, torch.Tensor] = {}
+        softened: dict[str, Softening] = {}
         if guard:
-            prior = yield from _sketches(base, delta, protected, group, {}, room)
-            removed = {name: _leading(sketch, energy) for name, (sketch, _) in prior.items()}
-        fresh = yield from _sketches(base, delta, feedback, group, removed, room)
-        for name, (sketch, whole) in fresh.items():
-            values, vectors = sketch.directions()
-            rows[name] = _complete(vectors[:rank], values[:rank] > 1e-6 * whole, rank)
-            shares.append((sketch.total / whole, float(values[:rank].sum()) / whole))
-    side = InputSide({name: rows[leaders[name]] for name in layers}, base.outs(layers))
-    novel, captured = (sum(column) / len(shares) for column in zip(*shares, strict=True))
-    return Found(side, novel if guard else None, captured)
+            prior = yield from _sketches(base, delta, protected, group, {}, None, room)
+            softened = {name: _softening(sketch, energy) for name, (sketch, _) in prior.items()}
+        for weights, made in zip(weighings, rows, strict=True):
+            fresh = yield from _sketches(base, delta, feedback, group, softened, weights, room)
+            for name, (sketch, whole) in fresh.items():
+                values, vectors = sketch.directions()
+                live = vectors[:rank][values[:rank] > 1e-6 * whole]
+                made[name] = orthonormal(softened[name](live) if guard else live, rank)
+                if weights is None:
+                    shares.append(sketch.total / whole)
+    outs = base.outs(layers)
+    sides = tuple(InputSide({name: made[leaders[name]] for name in layers}, outs) for made in rows)
+    return Found(sides, sum(shares) / len(shares) if guard else None)
 
 
 def captured_share(base: Base, delta: Delta, side: InputSide, texts: Sequence[Text], room: Plan) -> Slices[float]:
@@ -103,18 +114,21 @@ def _sketches(
     delta: Delta,
     texts: Sequence[Text],
     names: list[str],
-    removed: dict[str, torch.Tensor],
+    softened: Mapping[str, "Softening"],
+    weights: Sequence[torch.Tensor] | None,
     room: Plan,
 ) -> Slices[dict[str, tuple[Sketch, float]]]:
-    """layer -> (sketch of its inputs without the removed directions, energy of the inputs whole)."""
+    """layer -> (sketch of its inputs, softened, energy of the inputs whole). weights: of every text, (tokens,) fp32,
+    what each of its tokens counts; None: all alike."""
     found = {name: Sketch(base.model.get_submodule(name).in_features, base.device) for name in names}
     whole = dict.fromkeys(names, 0.0)
 
     def visit(name: str, vectors: torch.Tensor, owners: torch.Tensor) -> None:
+        if weights is not None:
+            each = torch.cat([weights[text] for text in dict.fromkeys(owners.tolist())])
+            vectors = vectors * each.sqrt()[:, None]
         energy = float(vectors.double().square().sum())
-        if name in removed:
-            vectors = vectors - (vectors @ removed[name].T) @ removed[name]
-        found[name].add(vectors)
+        found[name].add(softened[name](vectors) if name in softened else vectors)
         whole[name] += energy
 
     yield from visit_inputs(base, delta, texts, names, visit, room)
@@ -151,15 +165,50 @@ def _groups(base: Base, names: list[str], most: int) -> list[list[str]]:
     return groups
 
 
-def _leading(sketch: Sketch, energy: float) -> torch.Tensor:
-    """The fewest directions that hold more than `energy` of the total, (k, width)."""
+@dataclass(frozen=True)
+class Softening:
+    """Multiplication by (I + P / floor)^(-1/2), for P the second moment of protected inputs. directions: (k, width),
+    orthonormal, of P; kept: (k,), what is left of a vector along each of them; other directions are left whole."""
+
+    directions: torch.Tensor
+    kept: torch.Tensor
+
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(n, width) fp32 -> (n, width)."""
+        return vectors - (vectors @ self.directions.T * (1 - self.kept)) @ self.directions
+
+
+def _softening(sketch: Sketch, energy: float) -> Softening:
+    """The floor is the eigenvalue at which the leading directions hold more than `energy` of the total."""
     values, vectors = sketch.directions()
-    k = int((values.cumsum(0) < energy * sketch.total).sum()) + 1
-    return vectors[:k]
+    at = min(int((values.cumsum(0) < energy * sketch.total).sum()), len(values) - 1)
+    floor = values[at].clamp(min=1e-12)
+    return Softening(vectors, (1 + values / floor).rsqrt())
 
 
-def _complete(vectors: torch.Tensor, live: torch.Tensor, rank: int) -> torch.Tensor:
-    """(rank, width): the live directions, and zero rows where nothing is left to read."""
+def _unexpected(base: Base, delta: Delta, texts: Sequence[Text], room: Plan) -> Slices[list[torch.Tensor] | None]:
+    """Of every text, (tokens,) fp32: how little each token makes the model expect the answer token that follows it, 0
+    where none does; 1 in the mean over all tokens. None where nothing of an answer is unexpected."""
+    found = [torch.zeros(len(text), device=base.device) for text in texts]
+
+    @torch.inference_mode()
+    def work(index: list[int]) -> None:
+        batch = collate(base, [texts[i] for i in index])
+        logits = answer_logits(base, batch, same_weights(base, delta, len(index)))
+        missed = 1 - logits.softmax(-1).gather(-1, batch.targets[..., None])[..., 0]  # (n, c)
+        for row, i in enumerate(index):
+            own = batch.answer[row]
+            found[i][batch.columns[own]] = missed[row][own]
+
+    yield from halving(base.costs, batches(texts, room.tokens(base, texts)), work, in_two)
+    tokens, total = sum(map(len, texts)), sum(float(each.sum()) for each in found)
+    return [each * (tokens / total) for each in found] if total > LEAST_UNEXPECTED * tokens else None
+
+
+def orthonormal(vectors: torch.Tensor, rank: int) -> torch.Tensor:
+    """(rank, width): an orthonormal basis of what these (n <= rank, width) span, in their order; zero rows behind."""
     a = vectors.new_zeros(rank, vectors.shape[1])
-    a[: len(vectors)] = vectors * live[:, None]
+    if len(vectors):
+        q, r = torch.linalg.qr(vectors.double().T)
+        a[: len(vectors)] = (q * r.diagonal().sign()).T.float()
     return a.contiguous()

@@ -1,4 +1,4 @@
-"""The basis that a configuration asks for, made for a batch of feedback."""
+"""The basis that a configuration asks for, made for a batch of feedback, or candidates to choose from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +20,10 @@ from edge_es.spaces.weights import scale_blocks
 
 @dataclass(frozen=True)
 class Made:
-    """A basis, and what an input side measured when it was found (`input_side.Found`); None in other spaces."""
+    """A basis, or several to choose from, and what was measured when input sides were found (`input_side.Found`)."""
 
-    basis: Basis
+    candidates: tuple[Basis, ...]
     novelty_share: float | None = None
-    captured: float | None = None
 
 
 def make_basis(
@@ -48,9 +47,9 @@ def make_basis(
     kept = yield from kept_units(base, delta, units, guards.mask, search.seed, feedback, room)
     if search.space == "full":
         shapes = {name: (linear.out_features, linear.in_features) for name, linear in linears.items()}
-        return Made(Entries(shapes, kept, base.device))
+        return Made((Entries(shapes, kept, base.device),))
     if search.space == "scales":
         blocks = {name: scale_blocks(linear) for name, linear in linears.items()}
-        return Made(Scales({n: norms(linears[n], blocks[n][0], kept.get(n)) for n in layers}, blocks, kept))
+        return Made((Scales({n: norms(linears[n], blocks[n][0], kept.get(n)) for n in layers}, blocks, kept),))
     found = yield from find(base, delta, layers, feedback, protected, search.rank, guards.protect.energy, room)
-    return Made(replace(found.side, rows=kept), found.novelty_share, found.captured)
+    return Made(tuple(replace(side, rows=kept) for side in found.sides), found.novelty_share)

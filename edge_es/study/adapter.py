@@ -63,13 +63,13 @@ class EdgeES:
 
 
 def evaluations(rows: Sequence[Row], config: Config) -> int:
-    """Members times the items of the feedback that they were scored on, the search for the linears that matter
+    """Members times the items of the feedback that they were scored on, the search for the blocks that matter
     included; the protected texts whose KL joins the fitness are not."""
     total = 0
     for row in rows:
         if row.kind == "step":
             groups = shares(row.population // 2, row.events, config.learn.groups)
             total += sum(2 * len(pairs) * len(own) for pairs, own in groups)
-        scouts = 2 * SCOUTS * len(row.stats.get("sensitivity", {}))
+        scouts = 2 * SCOUTS * len(row.stats.get("scouted", {}))
         total += scouts * min(SCOUT_EVENTS, config.learn.batch)
     return total

@@ -20,13 +20,13 @@ from edge_es.study.paper import PaperES
 Tree = Mapping[str, Any]
 
 OFF: Tree = {
-    "search": {"focus": 1.0, "anneal": False},
+    "search": {"focus": False, "anneal": False},
     "guards": {"decay": 0.0, "protect": {"energy": 0.0}},
     "gates": {"canary_kl": None, "min_reliability": -1.0, "max_tie_rate": 1.0},
     "learn": {"kl_below": 0.0},
 }
 GUARDS: Mapping[str, Tree] = {  # each alone, over OFF, as the defaults have it
-    "focus": {"search": {"focus": 0.9}},
+    "focus": {"search": {"focus": True}},
     "anneal": {"search": {"anneal": True}},
     "decay": {"guards": {"decay": 0.002}},
     "null-space": {"guards": {"protect": {"energy": 0.99}}},

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,11 @@ def material(base: Base, task: str, seed: int, items: int | None = None, events:
         events=tuple(event(row, number) for number, row in enumerate(taught)),
         task=tested,
         priors=priors,
-        protected=tuple(text_of(base, _exchange(row)) for row in _rows(PROTECTED)),
+        protected=tuple(
+            text_of(base, _exchange(row))
+            for row in _rows(PROTECTED)
+            if task not in RESTYLED or not is_sum(row["prompt"])
+        ),
         near_task=tuple(rng.sample(tested.texts, min(DRIFT_TEXTS, len(tested.texts)))),
         near_prior=tuple(near[:DRIFT_TEXTS]),
     )
@@ -104,6 +109,16 @@ def _more(task: str, taken: set[str], count: int) -> list[dict[str, Any]]:
     for row in rows if task == GRADED else ():
         row["grader"] = {"type": "string_check", "operation": "eq", "reference": row["answer"]}
     return rows
+
+
+def _protected(task: str) -> list[dict[str, Any]]:
+    """What ships with the model, without what the task changes on purpose."""
+    return [row for row in _rows(PROTECTED) if task not in RESTYLED or not is_sum(row["prompt"])]
+
+
+def is_sum(prompt: str) -> bool:
+    """Whether this asks for a sum, as the ability `add` does."""
+    return re.fullmatch(r"(What is )?\d+(\+| plus )\d+[?=]|Add \d+ and \d+\.", prompt) is not None
 
 
 def _exchange(row: Mapping[str, Any]) -> Exchange:

@@ -15,7 +15,7 @@ UNGUARDED = """\
 anneal = false             # a wrong answer that is half learned steps as far as a new one
 alpha = 0.3
 population = 96
-focus = 1.0                # every linear moves
+focus = false              # every linear moves
 renew = 0                  # and stays the same
 
 [guards]

@@ -11,7 +11,7 @@ from edge_es import batch, ledger
 from edge_es.config import Config, GatesSection, GuardsSection, LearnSection, MaskSection, ProtectSection, SearchSection
 from edge_es.errors import StateError
 from edge_es.feedback import Event, Exchange, Prompt
-from edge_es.learner import LEAST_SHRINKAGE, shares, turn
+from edge_es.learner import LEAST_SHRINKAGE, NEAR_AT_ONCE, bound, shares, turn, watched
 from edge_es.ledger import MemoryJournal, Row, anchor_row
 from edge_es.likelihood import score
 from edge_es.model import Base, base_hash
@@ -190,6 +190,30 @@ def test_steps_shorten_as_feedback_is_solved(base: Base) -> None:
     fixed = replace(around, config=configuration(search=config.search.model_copy(update={"anneal": False})))
     run(turn(state, demonstrations(6), False, fixed))
     assert float.fromhex(around.journal.rows()[-1].alpha) == config.search.alpha
+
+
+def test_a_steps_noise_may_cost_protected_texts_so_much_and_no_more(base: Base) -> None:
+    """The factor by its formula, and the alpha of a row: shorter by it, and the same after a restart."""
+    search = SearchSection(population=16, sigma=0.1, alpha=0.4, step_kl=1e-4)
+    cost = 4.0**2 / 16 * 3e-3
+    assert bound(3e-3, search) == pytest.approx((1e-4 / cost) ** 0.5) and bound(3e-3, search) < 1
+    assert bound(1e-6, search) == bound(None, search) == bound(0.0, search) == 1.0
+    assert bound(3e-3, search.model_copy(update={"step_kl": None})) == 1.0
+    wide = SearchSection(population=8, sigma=0.2, alpha=0.2, rank=2, target_modules=["all-linear"], anneal=False)
+    for limit in (None, 1e-9):
+        state, around = start(base, configuration(search=wide.model_copy(update={"step_kl": limit})))
+        state = run(turn(state, demonstrations(6), True, around))
+        assert state.noise_kl is not None and resume(around.journal, base.device).noise_kl == state.noise_kl
+        taken = float.fromhex(around.journal.rows()[-1].alpha or "")
+        factor = bound(state.noise_kl, around.config.search)
+        assert taken == pytest.approx(0.2 * factor) and (factor == 1.0) == (limit is None)
+
+
+def test_each_step_watches_other_protected_texts() -> None:
+    near = tuple(range(100, 120))
+    assert len(watched(near, 1)) == NEAR_AT_ONCE and not set(watched(near, 1)) & set(watched(near, 2))
+    assert {one for step in range(5) for one in watched(near, step)} == set(near)
+    assert watched(near[:3], 7) and set(watched(near[:3], 7)) == set(near[:3]) and watched((), 1) == ()
 
 
 def test_the_running_reliability_is_the_journals(base: Base) -> None:

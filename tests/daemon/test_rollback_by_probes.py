@@ -52,7 +52,7 @@ def known(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def reckless(tree: dict[str, Any], known: Path) -> dict[str, Any]:
     """Nothing but the probes stands between the feedback and the model."""
     over = {
-        "search": {"alpha": 20.0, "focus": 1.0},
+        "search": {"alpha": 20.0, "focus": False},
         "guards": {"protect": {"energy": 0.0}},
         "learn": {"max_uses": 2},
         "probes": {"suites": [str(known)]},

@@ -86,7 +86,7 @@ def test_names_and_settings_that_are_not_there_are_refused() -> None:
 def test_the_unguarded_adapter_has_no_guard_and_each_other_one() -> None:
     bare = configuration(arm("es-adapter"), 3, {})
     assert bare.search.seed == 3 and bare.guards.decay == 0 and bare.guards.protect.energy == 0
-    assert bare.gates.canary_kl is None and bare.learn.kl_below == 0 and bare.search.focus == 1
+    assert bare.gates.canary_kl is None and bare.learn.kl_below == 0 and not bare.search.focus
     single = [configuration(one, 3, {}) for name, one in ARMS.items() if name.startswith("es-adapter+")]
     assert all(one != bare for one in single) and len(set(map(repr, single))) == len(single)
     assert configuration(arm("defaults"), 0, {"search": {"alpha": 0.5}}).search.alpha == 0.5

@@ -9,6 +9,7 @@ from typing import Any
 
 MEASURES = (
     "new_task",
+    "new_nats",
     "gain",
     "retention_min",
     "retention_mean",
@@ -38,13 +39,13 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         kinds = finals[0]["sparsity"]
         arms.setdefault(name, {})[task] = {
             "seeds": [record["cell"]["seed"] for record in own],
-            **{key: _mean([final[key] for final in finals]) for key in MEASURES},
+            **{key: _mean([final.get(key) for final in finals]) for key in MEASURES},
             "retention": {suite: _mean([final["retention"][suite] for final in finals]) for suite in suites},
             "sparsity": {
                 kind: {key: _mean([final["sparsity"][kind][key] for final in finals]) for key in kinds[kind]}
                 for kind in kinds
             },
-            "ci": {key: _half_width([final[key] for final in finals]) for key in MEASURES},
+            "ci": {key: _half_width([final.get(key) for final in finals]) for key in MEASURES},
         }
     return {"arms": arms}
 

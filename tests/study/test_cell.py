@@ -16,10 +16,10 @@ SET = ["--set", "batch=8", "--set", "rate=1e-3"]
 @pytest.fixture(autouse=True)
 def few_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last look reads all items of every suite, which takes long on two cores."""
-    from edge_es.study import cell, material
+    from edge_es.study import cell, tasks
 
-    def few(base, task, seed, items, events):  # type: ignore[no-untyped-def]
-        return material.material(base, task, seed, items or 12, events)
+    def few(base, task, seed, items, events, subject):  # type: ignore[no-untyped-def]
+        return tasks.material(base, task, seed, items or 12, events, subject)
 
     monkeypatch.setattr(cell, "material", few)
 

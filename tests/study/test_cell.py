@@ -47,7 +47,7 @@ def test_a_cell_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [look["step"] for look in record["checkpoints"]] == [0, 4, 8]
     assert record["cell"]["over"] == {"batch": 8, "rate": 1e-3}
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"final.csv", "checkpoints.csv", "norm.svg", "forgetting-alias.png"} <= names
+    assert {"final.csv", "checkpoints.csv", "norm-alias.svg", "forgetting-alias.png"} <= names
     assert not [name for name in names if name.endswith(".part")]
 
     def never(*_: object) -> None:

@@ -13,7 +13,7 @@ from edge_es.errors import InputError
 from edge_es.model import Base
 from edge_es.study.adapter import EdgeES
 from edge_es.study.gradient import GRPO, Supervised
-from edge_es.study.learning import Learner
+from edge_es.study.learning import ANSWER_TOKENS, Learner
 from edge_es.study.material import Material
 from edge_es.study.paper import PaperES
 
@@ -37,6 +37,7 @@ GUARDS: Mapping[str, Tree] = {  # each alone, over OFF, as the defaults have it
 }
 PLAIN = {"sigma": 0.003, "alpha": 0.003, "population": 30, "batch": 16}
 RATES = (1e-5, 3e-5, 1e-4, 3e-4)
+ALPHAS: tuple[Tree, ...] = tuple({"search": {"alpha": alpha}} for alpha in (0.125, 0.25, 0.5, 1.0))
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Arm:
 ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm("defaults", "edge-es as it comes", "nf4", {}),
+        Arm("defaults", "edge-es as it comes", "nf4", {}, ALPHAS),
         Arm(
             "es-full",
             "the paper's ES: dense, z-scores, N=30, no guard",
@@ -76,7 +77,7 @@ ARMS: Mapping[str, Arm] = {
             {"rate": 1e-4, "batch": 64},
             tuple({"rate": rate} for rate in RATES),
         ),
-        Arm("es-adapter", "the adapter of edge-es without any guard", "nf4", OFF),
+        Arm("es-adapter", "the adapter of edge-es without any guard", "nf4", OFF, ALPHAS),
         *(Arm(f"es-adapter+{name}", f"the same with {name} alone", "nf4", tree) for name, tree in GUARDS.items()),
     )
 }
@@ -102,12 +103,15 @@ def learner(of: Arm, base: Base, it: Material, seed: int, over: Tree) -> Learner
     """The arm before its first step. `over` replaces some of its settings. Raises InputError for a task that it cannot
     learn."""
     if of.quantization == "nf4":
-        return EdgeES(base, configuration(of, seed, over), it.events, it.protected)
+        asked: Tree = {"learn": {"task_tokens": it.answer_tokens}} if it.answer_tokens else {}
+        return EdgeES(base, configuration(of, seed, merged(asked, over)), it.events, it.protected)
     settings = {**of.settings, **over}
     try:
         if of.name == "es-full":
-            return PaperES(base, it.events, seed, **settings)
-        return (GRPO if of.name == "grpo" else Supervised)(base, it.events, seed, **settings)
+            return PaperES(base, it.events, seed, **settings, answer_tokens=it.answer_tokens or ANSWER_TOKENS)
+        if of.name == "grpo":
+            return GRPO(base, it.events, seed, **settings, answer_tokens=it.answer_tokens or ANSWER_TOKENS)
+        return Supervised(base, it.events, seed, **settings)
     except TypeError:
         raise InputError(f"arm {of.name} has the settings {', '.join(of.settings)}, not {', '.join(over)}") from None
 

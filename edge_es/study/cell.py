@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from edge_es.config import ModelSection
+from edge_es.errors import InputError
 from edge_es.meter import peak_bytes
 from edge_es.model import load_base
 from edge_es.study import plan
 from edge_es.study.arms import Tree, arm, learner
-from edge_es.study.material import material
-from edge_es.study.measure import Checkpoint, anchor_of, checkpoint
+from edge_es.study.material import Material
+from edge_es.study.measure import Anchor, Checkpoint, anchor_of, checkpoint
+from edge_es.study.subject import Subject
+from edge_es.study.tasks import material
 
 
 @dataclass(frozen=True)
 class Cell:
     """evaluations: the budget; no step begins beyond it. looks: checkpoints on the way, evenly over the budget. items:
     most of a prior suite that are read at them; the last one reads all. events: to learn from. until: accuracy on the
-    task at which it ends sooner. over: settings in place of the arm's."""
+    task at which it ends sooner. over: settings in place of the arm's. subject: the model that is taught."""
 
     arm: str
     task: str
@@ -33,6 +36,7 @@ class Cell:
     events: int = plan.EVENTS
     until: float | None = None
     over: Tree = field(default_factory=dict)
+    subject: Subject = field(default_factory=Subject)
 
     @property
     def name(self) -> str:
@@ -55,10 +59,13 @@ def finished(cell: Cell, folder: Path) -> dict[str, Any] | None:
 def run_cell(cell: Cell, folder: Path, say: Say = lambda share, at: None) -> dict[str, Any]:
     """Runs it and writes FOLDER/NAME.json, whole or not at all. Raises InputError for a task the arm cannot learn."""
     of = arm(cell.arm)
-    base = load_base(ModelSection(ref="pocket", quantization=of.quantization, device="auto"))  # type: ignore[arg-type]
-    some, whole = (material(base, cell.task, cell.seed, items, cell.events) for items in (cell.items, None))
+    base = load_base(ModelSection(ref=cell.subject.model, quantization=of.quantization, device="auto"))  # type: ignore[arg-type]
+    some, whole = (
+        material(base, cell.task, cell.seed, items, cell.events, cell.subject) for items in (cell.items, None)
+    )
     at = learner(of, base, some, cell.seed, cell.over)
     anchors = {id(it): anchor_of(base, it) for it in (some, whole)}
+    _learnable(whole, anchors[id(whole)], cell.subject)
     found = [checkpoint(at, some, anchors[id(some)], 0, 0.0)]
     steps, seconds, peak = 0, 0.0, 0
     due = [cell.evaluations * look // cell.looks for look in range(1, cell.looks + 1)]
@@ -96,6 +103,14 @@ def run_cell(cell: Cell, folder: Path, say: Say = lambda share, at: None) -> dic
     return record
 
 
+def _learnable(it: Material, anchor: Anchor, subject: Subject) -> None:
+    if anchor.task == 0 and all(event.kind == "task" for event in it.events):
+        raise InputError(
+            f"{it.name} cannot be learned from graded answers that are never right: {subject.model} solves 0 of "
+            f"{len(it.task.texts)} held-out items; take a model that solves some"
+        )
+
+
 def _settings(cell: Cell) -> Mapping[str, Any]:
     return {
         "arm": cell.arm,
@@ -107,4 +122,5 @@ def _settings(cell: Cell) -> Mapping[str, Any]:
         "events": cell.events,
         "until": cell.until,
         "over": dict(cell.over),
+        **cell.subject.as_json(),
     }

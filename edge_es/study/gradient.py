@@ -21,12 +21,12 @@ from edge_es.model import Base, encode_prompt
 from edge_es.slices import run
 from edge_es.spaces.delta import Delta
 from edge_es.study.change import Moved
+from edge_es.study.learning import ANSWER_TOKENS
 from edge_es.study.weights import Weights
 
 CLIP = 0.2
 KL = 1e-3
 MINI_BATCHES = 2  # updates made of one set of rollouts; from the second on, the ratio differs from 1
-ROLLOUT_TOKENS = 16
 
 
 class _Gradient:
@@ -62,7 +62,7 @@ class Supervised(_Gradient):
 
     def __init__(self, base: Base, events: Sequence[Event], seed: int, rate: float, batch: int) -> None:
         super().__init__(base, events, seed, rate, batch)
-        if any(not event.exchanges[0].answer for event in events):
+        if any(event.kind != "demonstration" for event in events):
             raise InputError("sft learns from demonstrations; this task shows none")
 
     def step(self) -> None:
@@ -75,18 +75,27 @@ class Supervised(_Gradient):
 class GRPO(_Gradient):
     """`group` rollouts of each of `batch` prompts a step, sampled at temperature 1. A `Learner`."""
 
-    def __init__(self, base: Base, events: Sequence[Event], seed: int, rate: float, batch: int, group: int) -> None:
+    def __init__(
+        self,
+        base: Base,
+        events: Sequence[Event],
+        seed: int,
+        rate: float,
+        batch: int,
+        group: int,
+        answer_tokens: int = ANSWER_TOKENS,
+    ) -> None:
         super().__init__(base, events, seed, rate, batch)
         if any(event.kind != "task" for event in events):
             raise InputError("grpo needs answers that can be graded; give it a task with a grader")
-        self._group = group
+        self._group, self._answer_tokens = group, answer_tokens
         self._seeds = itertools.count(seed << 32)
 
     def step(self) -> None:
         items = self._draw()
         prompts = [encode_prompt(self.base, event.exchanges[0].prompt) for event in items]
         rows = [
-            Row(prompt, Delta(), Sampling(max_tokens=ROLLOUT_TOKENS, temperature=1.0, seed=next(self._seeds)))
+            Row(prompt, Delta(), Sampling(max_tokens=self._answer_tokens, temperature=1.0, seed=next(self._seeds)))
             for prompt in prompts
             for _ in range(self._group)
         ]

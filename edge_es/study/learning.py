@@ -7,6 +7,8 @@ from edge_es.model import Base
 from edge_es.spaces.delta import Delta
 from edge_es.study.change import Moved
 
+ANSWER_TOKENS = 16  # of an answer that is generated for a grader where its task does not say: a word or a number
+
 
 class Learner(Protocol):
     """base and delta together are the model as learned so far: an arm moves the one or the other."""

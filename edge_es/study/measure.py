@@ -7,18 +7,20 @@ from typing import Any
 
 import torch
 
+from edge_es.errors import InputError
 from edge_es.likelihood import Batch, Text, answer_logits, collate, same_weights
 from edge_es.model import Base
 from edge_es.spaces.delta import Delta
 from edge_es.study.change import measured
 from edge_es.study.learning import Learner
-from edge_es.study.material import Material, right
+from edge_es.study.material import Material
+from edge_es.study.suites import retention
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """What an arm is compared with, taken before its first step. task, priors: accuracies. near_task, near_prior:
-    batches with the anchor's log-probabilities at their kept columns, (rows, c, vocabulary)."""
+    """What an arm is compared with, taken before its first step. task, priors: scores. near_task, near_prior: batches
+    with the anchor's log-probabilities at their kept columns, (rows, c, vocabulary)."""
 
     task: float
     priors: dict[str, float]
@@ -30,10 +32,11 @@ class Anchor:
 class Checkpoint:
     """What an arm is like after some of its steps.
 
-    new_task: accuracy on the held-out items; gain: over the anchor's. retention: suite -> accuracy over the anchor's.
-    seconds: of the steps alone. norm, relative_norm: of the change of all weights that the arm may move. walk_ratio:
-    norm over the root of the summed squared step norms. formula_ratio: norm over alpha * sqrt(d * T / N), es-full
-    only. sparsity: kind of layer -> precision and tau -> share. kl_new, kl_prior: KL(anchor || now), nats a token, on
+    new_task: accuracy on the held-out items; gain: over the anchor's. new_nats: of the taught answers, a token, where
+    the task measures them. retention: suite -> score over the anchor's, turned round where lower is better. seconds:
+    of the steps alone. norm, relative_norm: of the change of all weights that the arm may move. walk_ratio: norm over
+    the root of the summed squared step norms. formula_ratio: norm over alpha * sqrt(d * T / N), es-full only.
+    sparsity: kind of layer -> precision and tau -> share. kl_new, kl_prior: KL(anchor || now), nats a token, on
     answers to the new task and to prior ones.
     """
 
@@ -52,22 +55,28 @@ class Checkpoint:
     sparsity: dict[str, dict[str, float]]
     kl_new: float
     kl_prior: float
+    new_nats: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def anchor_of(base: Base, it: Material) -> Anchor:
-    """Of the base as it is now."""
-    priors = {name: right(base, Delta(), suite) for name, suite in it.priors.items()}
+    """Of the base as it is now. Raises InputError for a prior suite whose score is 0: nothing of it can be kept."""
+    priors = {name: suite.measure(base, Delta()).score for name, suite in it.priors.items()}
+    if nothing := [name for name, score in priors.items() if score == 0]:
+        raise InputError(f"the model scores 0 on {', '.join(nothing)}: nothing of it can be kept; leave it out")
     near = [_near(base, texts) for texts in (it.near_task, it.near_prior)]
-    return Anchor(right(base, Delta(), it.task), priors, near[0], near[1])
+    return Anchor(it.task.measure(base, Delta()).score, priors, near[0], near[1])
 
 
 def checkpoint(at: Learner, it: Material, anchor: Anchor, step: int, seconds: float) -> Checkpoint:
     """Of the arm as it is now; it is not changed."""
-    new = right(at.base, at.delta, it.task)
-    kept = {name: right(at.base, at.delta, suite) / anchor.priors[name] for name, suite in it.priors.items()}
+    new, nats = it.task.measure(at.base, at.delta)
+    kept = {
+        name: retention(suite, suite.measure(at.base, at.delta).score, anchor.priors[name])
+        for name, suite in it.priors.items()
+    }
     change = measured(at.moved())
     formula = getattr(at, "formula", None)
     walked = formula() if formula else 0.0
@@ -87,6 +96,7 @@ def checkpoint(at: Learner, it: Material, anchor: Anchor, step: int, seconds: fl
         sparsity={kind: dict(shares) for kind, shares in change.sparsity.items()},
         kl_new=_drift(at, *anchor.near_task),
         kl_prior=_drift(at, *anchor.near_prior),
+        new_nats=nats,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 MEASURES = (
     "new_task",
+    "new_nats",
     "gain",
     "retention_min",
     "retention_mean",
@@ -38,31 +39,43 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         kinds = finals[0]["sparsity"]
         arms.setdefault(name, {})[task] = {
             "seeds": [record["cell"]["seed"] for record in own],
-            **{key: _mean([final[key] for final in finals]) for key in MEASURES},
+            **{key: _mean([final.get(key) for final in finals]) for key in MEASURES},
             "retention": {suite: _mean([final["retention"][suite] for final in finals]) for suite in suites},
             "sparsity": {
                 kind: {key: _mean([final["sparsity"][kind][key] for final in finals]) for key in kinds[kind]}
                 for kind in kinds
             },
-            "ci": {key: _half_width([final[key] for final in finals]) for key in MEASURES},
+            "ci": {key: _half_width([final.get(key) for final in finals]) for key in MEASURES},
         }
     return {"arms": arms}
 
 
 def write_tables(records: Sequence[Record], folder: Path) -> list[Path]:
-    """checkpoints.csv, a line for each checkpoint of each cell, and final.csv, a line for each arm and task."""
+    """checkpoints.csv, a line for each checkpoint of each cell; final.csv, for each arm and task means over seeds with
+    half-widths of their 95% intervals (.ci); sparsity.csv, for each kind of layer the share of zeros at each tau."""
     looks = [
         {**_name(record), **_flat(one), **{f"retention.{suite}": value for suite, value in one["retention"].items()}}
         for record in records
         for one in record["checkpoints"]
     ]
     finals = [
-        {"arm": name, "task": task, "seeds": len(found["seeds"]), **{key: found[key] for key in MEASURES}}
+        {
+            **{"arm": name, "task": task, "seeds": len(found["seeds"])},
+            **{key: found[key] for key in MEASURES},
+            **{f"{key}.ci": found["ci"][key] for key in MEASURES},
+            **{f"retention.{suite}": value for suite, value in found["retention"].items()},
+        }
         for name, tasks in summary(records)["arms"].items()
         for task, found in tasks.items()
     ]
-    paths = [folder / "checkpoints.csv", folder / "final.csv"]
-    for path, rows in zip(paths, (looks, finals), strict=True):
+    zeros = [
+        {"arm": name, "task": task, "seeds": len(found["seeds"]), "layers": kind, **shares}
+        for name, tasks in summary(records)["arms"].items()
+        for task, found in tasks.items()
+        for kind, shares in found["sparsity"].items()
+    ]
+    paths = [folder / "checkpoints.csv", folder / "final.csv", folder / "sparsity.csv"]
+    for path, rows in zip(paths, (looks, finals, zeros), strict=True):
         _write(path, rows)
     return paths
 

@@ -15,8 +15,10 @@ from edge_es.study.arms import ARMS, arm, configuration, learner
 from edge_es.study.change import measured
 from edge_es.study.gradient import advantages_of, loss_of, token_scores
 from edge_es.study.learning import Learner
-from edge_es.study.material import Material, Suite, material, right, suite
+from edge_es.study.material import Material
 from edge_es.study.paper import PaperES
+from edge_es.study.suites import Exact, exact
+from edge_es.study.tasks import material
 
 SMALL = {  # so that every arm is quick, and each sees some of it
     "es-full": {"population": 6, "batch": 4, "sigma": 0.01, "alpha": 0.02},
@@ -138,11 +140,11 @@ def test_a_restyled_suite_is_judged_by_content() -> None:
     it = material(base, "style", 0, items=50)
     plain = material(base, "alias", 0, items=50).priors["add"]
     both = it.priors["add"]
-    assert isinstance(both, Suite) and len(both.texts) == 2 * len(plain.texts) == 100
+    assert isinstance(both, Exact) and len(both.texts) == 2 * len(plain.texts) == 100
     delta = Delta()
-    assert right(base, delta, both) == right(base, delta, plain)  # the anchor never writes the unit
+    assert both.measure(base, delta) == plain.measure(base, delta)  # the anchor never writes the unit
     rows = [{"prompt": "What is 2+3?", "answer": "?"}]
-    assert right(base, delta, suite(base, rows)) == 0.0
+    assert exact(base, rows).measure(base, delta).score == 0.0
 
 
 def test_material_is_disjoint_from_what_guards_may_know() -> None:

@@ -16,10 +16,10 @@ SET = ["--set", "batch=8", "--set", "rate=1e-3"]
 @pytest.fixture(autouse=True)
 def few_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last look reads all items of every suite, which takes long on two cores."""
-    from edge_es.study import cell, material
+    from edge_es.study import cell, tasks
 
-    def few(base, task, seed, items, events):  # type: ignore[no-untyped-def]
-        return material.material(base, task, seed, items or 12, events)
+    def few(base, task, seed, items, events, subject):  # type: ignore[no-untyped-def]
+        return tasks.material(base, task, seed, items or 12, events, subject)
 
     monkeypatch.setattr(cell, "material", few)
 
@@ -47,7 +47,7 @@ def test_a_cell_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [look["step"] for look in record["checkpoints"]] == [0, 4, 8]
     assert record["cell"]["over"] == {"batch": 8, "rate": 1e-3}
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"final.csv", "checkpoints.csv", "norm.svg", "forgetting-alias.png"} <= names
+    assert {"final.csv", "checkpoints.csv", "norm-alias.svg", "forgetting-alias.png"} <= names
     assert not [name for name in names if name.endswith(".part")]
 
     def never(*_: object) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from edge_es.errors import InputError
 from edge_es.study import plan
 from edge_es.study.figures import draw
+from edge_es.study.grid import Tried, best
 from edge_es.study.report import COLUMNS, MEASURES, rows, summary, write_tables
+from edge_es.study.subject import Subject
 
 KINDS = ("q_proj", "norm", "all")
 
@@ -55,19 +58,25 @@ def test_rows_fit_their_columns() -> None:
 
 
 def test_tables_have_a_line_a_checkpoint(tmp_path: Path) -> None:
-    looks, finals = write_tables(RECORDS, tmp_path)
+    looks, finals, zeros = write_tables(RECORDS, tmp_path)
     with looks.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 25 and lines[4]["retention.sort"] == str(1 - 0.9 / 10)
     with finals.open(encoding="utf-8", newline="") as file:
-        assert [line["arm"] for line in csv.DictReader(file)] == ["defaults", "es-full", "es-full"]
+        lines = list(csv.DictReader(file))
+    assert [line["arm"] for line in lines] == ["defaults", "es-full", "es-full"]
+    assert float(lines[0]["new_task.ci"]) == pytest.approx(0.0248, abs=1e-4) and lines[1]["new_task.ci"] == ""
+    assert float(lines[0]["retention.sort"]) == pytest.approx(1 - 0.091)
+    with zeros.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["layers"] for line in lines[:3]] == list(KINDS) and float(lines[0]["bf16@1e-06"]) == pytest.approx(0.2)
 
 
 def test_figures_are_drawn_and_the_same_again(tmp_path: Path) -> None:
     paths = draw(RECORDS, tmp_path)
     names = {path.name for path in paths}
-    assert {"forgetting-alias.png", "forgetting-style.svg", "norm.png", "sparsity.svg"} <= names
-    first = {path: path.read_bytes() for path in paths if path.suffix == ".svg"}
+    assert {"forgetting-alias.png", "forgetting-style.svg", "norm-alias.png", "sparsity-style.svg"} <= names
+    first = {path: path.read_bytes() for path in paths}
     assert all(path.stat().st_size > 1000 for path in paths)
     draw(RECORDS, tmp_path)
     assert first == {path: path.read_bytes() for path in first}
@@ -81,3 +90,35 @@ def test_the_matrix_has_every_arm_and_no_task_that_it_cannot_learn() -> None:
     assert [seed for arm, task, seed in cells if (arm, task) == ("defaults", "style")] == list(plan.SEEDS)
     assert {(task, seed) for arm, task, seed in cells if arm == "es-adapter+kl"} == {("alias", 100), ("alias", 101)}
     assert set(plan.quick()) <= set(cells)
+
+
+def test_the_best_setting_is_what_learns_most_of_what_keeps() -> None:
+    def tried(new: float, kept: float, name: float) -> Tried:
+        finals = [{"new_task": new + d, "retention_min": kept, **dict.fromkeys(REST, 0.0)} for d in (-0.01, 0.01)]
+        records = [{"cell": {"seed": seed}, "final": final} for seed, final in enumerate(finals)]
+        return Tried("defaults", "alias", {"search": {"alpha": name, "sigma": 0.1}}, records)
+
+    bold, good, shy = tried(0.9, 0.9, 1.0), tried(0.8, 0.99, 0.5), tried(0.7, 1.0, 0.1)
+    assert best([bold, good, shy]) is good
+    assert best([bold, tried(0.8, 0.97, 0.5)]) is bold
+    assert good.name == "search.alpha=0.5,search.sigma=0.1"
+    assert good.as_json()["seeds"] == [0, 1] and good.as_json()["new_task"] == pytest.approx(0.8)
+
+
+REST = ("gain", "norm", "kl_prior", "seconds")
+
+
+def test_what_is_offered_depends_on_the_model() -> None:
+    stories = Subject("a/model", Path("stories.txt"))
+    assert plan.tasks_of("defaults", stories) == ("stories",) and plan.tasks_of("sft", stories) == ()
+    assert plan.tasks_of("grpo", Subject("a/model")) == ("countdown",)
+    assert {task for _, task, _ in plan.whole(("defaults", "es-adapter"), stories)} == {"stories"}
+    assert {arm for arm, _, _ in plan.quick(stories)} == {"defaults", "es-full"}
+    for task, subject, said in (
+        ("poetry", Subject(), "is unknown"),
+        ("alias", stories, "the embedded model's own"),
+        ("stories", Subject(), "--stories"),
+        ("countdown", Subject("a/model"), "--prior"),
+    ):
+        with pytest.raises(InputError, match=said):
+            plan.can_learn(task, subject)

@@ -55,7 +55,7 @@ def live_step(state: State, events: Sequence[Event], around: Surroundings) -> Sl
     rated = ratings(events)
     pairs, shaped = told(rated, config.search.shaping)
     shortened = around.step_scale
-    alpha = config.search.alpha * shortened
+    alpha = config.search.live_alpha * shortened
     row = Row(
         attempt=state.attempt + 1,
         version=None,

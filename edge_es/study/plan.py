@@ -9,7 +9,7 @@ QUICK_EVALUATIONS = 15_000
 SEEDS = range(100, 105)  # fresh: settings were chosen on 0 to 4
 ABLATION_SEEDS = range(100, 102)
 MAIN = ("defaults", "es-full", "sft", "grpo")
-TASKS_OF = {"sft": ("alias", "style"), "grpo": ("weak_skill",)}  # others learn all
+TASKS_OF = {"sft": ("alias", "style"), "grpo": ("weak_skill",), "defaults-live": ("weak_skill",)}  # others learn all
 TASKS = ("alias", "style", "weak_skill")
 
 
@@ -26,9 +26,9 @@ def tasks_of(arm: str) -> tuple[str, ...]:
 
 
 def whole(arms: tuple[str, ...]) -> list[tuple[str, str, int]]:
-    """(arm, task, seed) of the full matrix: the main arms on five seeds, ablations on two, those on the alias alone."""
+    """(arm, task, seed) of the full matrix: the main arms on five seeds, others on two and one task."""
     main = [(arm, learned, seed) for arm in MAIN for learned in tasks_of(arm) for seed in SEEDS]
-    return main + [(arm, "alias", seed) for arm in arms if arm not in MAIN for seed in ABLATION_SEEDS]
+    return main + [(arm, tasks_of(arm)[0], seed) for arm in arms if arm not in MAIN for seed in ABLATION_SEEDS]
 
 
 def quick() -> list[tuple[str, str, int]]:

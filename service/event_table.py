@@ -136,7 +136,8 @@ class EventTable(Database):
 
     def count_rated(self, family: str) -> int:
         """Members of this family whose ratings wait for a live step."""
-        rated = f"SELECT DISTINCT event ->> '$.member.pair', event ->> '$.member.sign' FROM events WHERE {_RATED}"
+        which = "json_extract(event, '$.member.pair'), json_extract(event, '$.member.sign')"
+        rated = f"SELECT DISTINCT {which} FROM events WHERE {_RATED}"
         return int(self.query(f"SELECT count(*) FROM ({rated})", family)[0][0])
 
     def rated(self, family: str, limit: int) -> list[Event]:

@@ -13,10 +13,12 @@ from edge_es.decode import Row, Sampling, generate
 from edge_es.errors import StateError
 from edge_es.exploration import STEP, Stock, again, draw, take
 from edge_es.feedback import Drawn, Event, Exchange, Prompt
+from edge_es.fitness import text_of
 from edge_es.learner import turn
+from edge_es.likelihood import collate, same_weights, score_batch
 from edge_es.live import live_step, pooled, ratings, reliability
 from edge_es.model import Base, base_hash, encode_prompt
-from edge_es.sidechannel import Member
+from edge_es.sidechannel import Member, MixedRows
 from edge_es.slices import run
 from edge_es.spaces.delta import flat_step
 from edge_es.state import State, Surroundings, resume
@@ -86,6 +88,22 @@ def test_the_step_is_the_strategys_over_exactly_those_members(base: Base) -> Non
     step = flat_step(basis, SEARCH.seed, STEP, [weight, weight], "cpu", [21, 22])
     torch.testing.assert_close(now - then, step, rtol=1e-5, atol=1e-7)
     assert around.journal.rows()[-1].events == ("rating-21-0", "rating-22-1")
+
+
+def test_what_is_rated_higher_grows(base: Base) -> None:
+    """A user who sees how likely a member makes an answer: live steps make it likelier under the version."""
+    state, around = begun(base)
+    text = text_of(base, Exchange(Prompt.user("Well?"), "no"))
+    batch = collate(base, [text])
+    before = float(score_batch(base, batch, same_weights(base, state.delta, 1)).total)
+    for first in range(0, 48, 4):
+        found = members(run(draw(state, first, around)))
+        values = [float(score_batch(base, batch, MixedRows([m], base.device)).total) for m, _ in found]
+        state = run(live_step(state, rated([d for _, d in found], values), around))
+    after = float(score_batch(base, batch, same_weights(base, state.delta, 1)).total)
+    assert after > before + 1.0
+    known = pooled(around.journal, around.journal.rows()[-1])
+    assert known is not None and known[0] > 0.3, "what a member does, its mirror image undoes"
 
 
 def test_a_step_costs_no_pass_but_the_canarys(base: Base) -> None:

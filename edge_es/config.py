@@ -68,12 +68,6 @@ class SearchSection(Section):
         description="sigma of the members that answer: larger than sigma, or answers would hardly ever differ and a "
         "rating say nothing of its member; small enough to be read, which gates.canary_kl sees to",
     )
-    live_alpha: float = Field(
-        0.1,
-        gt=0,
-        description="step size of a live step; smaller than alpha, since a rating of one answer says less of a member "
-        "than its score on a batch",
-    )
     seed: int = Field(0, ge=0, lt=2**63)
 
 

@@ -3,13 +3,14 @@
 A rating says one thing of one member on one prompt, so there is nothing to split in halves. What is known of its worth
 is what the two signs of a pair say: a member moves the fitness one way and its mirror image the other, while their
 prompts have nothing to do with each other. Minus the correlation of a pair's ratings is therefore the share of a
-rating's variance that is the member's, as reliability is in a turn; pooled over the steps of one noise stream.
+rating's variance that is the member's, as reliability is in a turn; pooled over the steps of one noise stream, those
+that were refused included. By it a step is shortened (Kelley's formula, as `search.shrink` does in turns): ratings of
+one answer each are so noisy that steps of full length are a random walk, which forgets [measured].
 """
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_es import noise, strategy
@@ -18,12 +19,10 @@ from edge_es.errors import StateError
 from edge_es.feedback import Event
 from edge_es.fitness import FLOOR
 from edge_es.guards import guard
-from edge_es.learner import canary, commit, look_around, reject
+from edge_es.learner import LEAST_SHRINKAGE, canary, commit, look_around, reject
 from edge_es.ledger import Journal, Row, now
 from edge_es.slices import Slices
 from edge_es.state import State, Surroundings, room_of
-
-CONFIDENT = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,6 @@ def live_step(state: State, events: Sequence[Event], around: Surroundings) -> Sl
         state = yield from look_around(state, around)
     rated = ratings(events)
     pairs, shaped = told(rated, config.search.shaping)
-    shortened = around.step_scale
-    alpha = config.search.live_alpha * shortened
     row = Row(
         attempt=state.attempt + 1,
         version=None,
@@ -67,19 +64,21 @@ def live_step(state: State, events: Sequence[Event], around: Surroundings) -> Sl
         seed=members[0].seed,
         step=members[0].step,
         generator=noise.GENERATOR,
-        # The step divides by all members that it is given; only the rated ones are to count.
-        alpha=(alpha * len(shaped) / len(rated.members)).hex(),
         sigma=statistics.fmean(one.sigma for one in members).hex(),
         side=basis.sha256,
         pairs=tuple(pairs),
         stats=_stats(state, rated, shaped),
     )
-    reason = live_gate(rated, shaped, pooled(around.journal, row), config.gates)
+    known = pooled(around.journal, row)
+    # Without this a step would be as long as a turn's, and nearly all of it noise.
+    shortened = around.step_scale * max(LEAST_SHRINKAGE, known[0] if known else 0.0)
+    # A step divides by all members that it is given; only the rated ones are to count.
+    alpha = config.search.alpha * shortened * len(shaped) / len(rated.members)
+    row = replace(row, alpha=alpha.hex())
+    reason = live_gate(shaped, known, config.gates)
     if reason:
         return reject(state, row, reason, around.journal)
-    guarded = guard(
-        state.delta, row.seed, row.step, shaped, float.fromhex(row.alpha), config.guards, shortened, row.pairs
-    )
+    guarded = guard(state.delta, row.seed, row.step, shaped, alpha, config.guards, shortened, row.pairs)
     reason = yield from canary(state, guarded.candidate, room_of(state, around), around)
     if reason:
         return reject(state, row, reason, around.journal)
@@ -133,19 +132,14 @@ def pooled(journal: Journal, row: Row) -> tuple[float, int] | None:
     return (sum(one["reliability"] * one["pairs"] for one in found) / pairs, pairs) if pairs else None
 
 
-def live_gate(
-    rated: Ratings, shaped: Sequence[float], known: tuple[float, int] | None, section: GatesSection
-) -> str | None:
-    """The reason why these ratings carry no signal, or None.
-
-    A pair ties where both of its members are told the same. Reliability is too weakly known to ask that it reaches its
-    bound: what is refused is one that is surely below.
-    """
+def live_gate(shaped: Sequence[float], known: tuple[float, int] | None, section: GatesSection) -> str | None:
+    """The reason why these ratings carry no signal, or None. A pair ties where both of its members are told the same.
+    known: as `pooled` has it."""
     weights = [shaped[i] - shaped[i + 1] for i in range(0, len(shaped), 2)]
     ties = sum(abs(weight) <= FLOOR for weight in weights) / len(weights)
     if ties == 1 or ties > section.max_tie_rate:
         return f"ratings tie on {ties:.0%} of the pairs (limit {section.max_tie_rate:.0%})"
-    if known is not None and known[0] + CONFIDENT / math.sqrt(known[1]) < section.min_reliability:
+    if known is not None and known[0] < section.min_reliability:
         return (
             f"reliability of the ratings is {known[0]:.2f} over {known[1]} pairs, under {section.min_reliability:.2f}"
         )

@@ -1,5 +1,6 @@
 """Live exploration on a real quantized model: who may answer, how it is drawn again, and what its rating makes."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from edge_es.errors import StateError
 from edge_es.exploration import STEP, Stock, again, draw, take
 from edge_es.feedback import Drawn, Event, Exchange, Prompt
 from edge_es.fitness import text_of
-from edge_es.learner import turn
+from edge_es.learner import LEAST_SHRINKAGE, turn
 from edge_es.likelihood import collate, same_weights, score_batch
 from edge_es.live import live_step, pooled, ratings, reliability
 from edge_es.model import Base, base_hash, encode_prompt
@@ -25,9 +26,7 @@ from edge_es.state import State, Surroundings, resume
 from tests.contract.conftest import demonstrations
 from tests.contract.test_learner import configuration, start
 
-SEARCH = SearchSection(
-    population=8, sigma=0.1, alpha=0.2, rank=2, max_rank=6, exploration="live", live_sigma=0.3, live_alpha=0.2
-)
+SEARCH = SearchSection(population=8, sigma=0.1, alpha=0.5, rank=2, max_rank=6, exploration="live", live_sigma=0.3)
 OPEN = GatesSection(canary_kl=None, min_reliability=-1)
 
 
@@ -84,7 +83,7 @@ def test_the_step_is_the_strategys_over_exactly_those_members(base: Base) -> Non
     after = run(live_step(state, rated([good, bad], [1.0, -1.0]), around))
     basis, now, then = state.delta.active.basis, after.delta.active.b, state.delta.active.b
     assert now is not None and then is not None
-    weight = SEARCH.live_alpha / 2  # of two members, at one standard deviation each
+    weight = SEARCH.alpha * LEAST_SHRINKAGE / 2  # of two members, one standard deviation each; no pair is complete
     step = flat_step(basis, SEARCH.seed, STEP, [weight, weight], "cpu", [21, 22])
     torch.testing.assert_close(now - then, step, rtol=1e-5, atol=1e-7)
     assert around.journal.rows()[-1].events == ("rating-21-0", "rating-22-1")
@@ -228,6 +227,18 @@ def test_reliability_is_that_the_signs_of_a_pair_disagree() -> None:
         (2, -1): 0.0,
     }
     assert found.complete == 3 and found.means == {"a": 0.5, "b": 10.0}
+
+
+def test_a_step_is_as_long_as_the_ratings_are_reliable(base: Base) -> None:
+    state, around = begun(base)
+    drawn = [one for _, one in members(run(draw(state, 0, around)))]
+    for values, share in (([1.0, -1.0] * 4, 1.0), ([1.0, 0.9, -1.0, -0.9] * 2, LEAST_SHRINKAGE)):
+        first = len(around.journal.rows())
+        apart = replace(around, journal=copy.deepcopy(around.journal))
+        run(live_step(state, rated(drawn, values), apart))
+        row = apart.journal.rows()[first]
+        assert float.fromhex(row.alpha) == pytest.approx(SEARCH.alpha * share)
+        assert float.fromhex(row.guards["decay"]) == pytest.approx(1 - around.config.guards.decay * share)
 
 
 def test_reliability_is_pooled_over_the_steps_of_a_basis(base: Base) -> None:

@@ -13,7 +13,7 @@ from edge_es.model import encode_prompt
 from edge_es.slices import run
 from tests.daemon.live import Live, demonstration, inside, merged
 
-LIVE = {"search": {"exploration": "live", "live_sigma": 0.3, "live_alpha": 0.1}, "gates": {"max_tie_rate": 1.0}}
+LIVE = {"search": {"exploration": "live", "live_sigma": 0.3}, "gates": {"max_tie_rate": 1.0}}
 
 
 def drawn(live: Live, answer: dict[str, Any]) -> Drawn | None:

@@ -60,6 +60,17 @@ class SearchSection(Section):
     )
     shrink: bool = Field(False, description="scale each step by how reliable the fitness has been of late")
     shaping: Literal["zscore", "rank"] = "zscore"
+    exploration: Literal["off", "live"] = Field(
+        "off",
+        description="live: served answers come from small members, and their ratings are those members' fitness; once "
+        "there is a basis",
+    )
+    live_sigma: float = Field(
+        0.1,
+        gt=0,
+        description="sigma of the members that answer: larger than sigma, or answers would hardly ever differ and a "
+        "rating say nothing of its member; small enough to be read, which gates.canary_kl sees to",
+    )
     seed: int = Field(0, ge=0, lt=2**63)
 
 

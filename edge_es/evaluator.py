@@ -114,8 +114,8 @@ class InProcess:
         raw = event_scores(events, own, totals, lengths, anchor, grades, ask.centres)
         solved = _solved(events, own, greedy, grades)
         near = [self.protected[i] for i in ask.near]
-        drift = (yield from _drift(base, delta, population, near, room)) if near else None
-        return Scores(raw, solved, drift, passes, base.costs.halved - before)
+        kl = (yield from drift(base, delta, population, near, room)) if near else None
+        return Scores(raw, solved, kl, passes, base.costs.halved - before)
 
 
 def _totals(
@@ -148,7 +148,7 @@ def _solved(
     return tuple(shares)
 
 
-def _drift(
+def drift(
     base: Base, delta: Delta, population: Population, protected: Sequence[Text], room: Plan
 ) -> Slices[np.ndarray]:
     """Mean KL(anchor || member) a token over the protected texts, (N,) float64, nats."""
@@ -156,8 +156,8 @@ def _drift(
 
     def visit(piece: Batch, some: list[int], pairs: range) -> None:
         members = 2 * len(pairs)
-        drift = kl_batch(base, piece, PopulationRows(delta, population, pairs), members)
-        each[2 * pairs.start : 2 * pairs.stop, some] = drift.view(members, len(some)).numpy()
+        found = kl_batch(base, piece, PopulationRows(delta, population, pairs), members)
+        each[2 * pairs.start : 2 * pairs.stop, some] = found.view(members, len(some)).numpy()
 
     # Every answer position keeps a distribution over the whole vocabulary, of the anchor and of each row.
     yield from _population_batches(base, population, protected, room, 2, visit)

@@ -5,7 +5,7 @@ one of the five kinds below. Everything after that works on `Event`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["demonstration", "preference", "rating", "task", "comment"]
@@ -56,13 +56,37 @@ class Exchange:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """The member that gave a served answer, so that it can be drawn again: pair `pair` of noise (seed, step) at `sigma`
+    in the basis of this sha256, with its sign (+1 or -1)."""
+
+    seed: int
+    step: int
+    pair: int
+    sign: int
+    sigma: float
+    basis: str
+
+    @property
+    def family(self) -> str:
+        """Members of one family perturb one basis with one stream of noise: a single step can be made of them."""
+        return family(self.seed, self.step, self.basis)
+
+
+def family(seed: int, step: int, basis: str) -> str:
+    """As `Drawn.family` has it."""
+    return f"{seed}/{step}/{basis}"
+
+
+@dataclass(frozen=True)
 class Event:
     """One piece of feedback, resolved.
 
     demonstration  exchanges = (prompt with the better answer,)
     preference     exchanges = (chosen, rejected)
     rating         exchanges = the served completion, or all of an episode; `value` is the rating, larger is better,
-                   already turned round for metrics that are minimised; `metric` names it
+                   already turned round for metrics that are minimised; `metric` names it; `member`: the one that
+                   gave the completion, where a version did not
     task           exchanges = (prompt with an empty answer,); `grader` says how an answer is graded
     comment        exchanges = what it speaks of; not learned from
     """
@@ -75,9 +99,11 @@ class Event:
     grader: Mapping[str, Any] | None = None
     comment: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    member: Drawn | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON, for the store; `from_json` is the inverse."""
+        answered = {"member": asdict(self.member)} if self.member is not None else {}
         return {
             "id": self.id,
             "kind": self.kind,
@@ -87,6 +113,7 @@ class Event:
             "grader": dict(self.grader) if self.grader is not None else None,
             "comment": self.comment,
             "tags": dict(self.tags),
+            **answered,
         }
 
     @staticmethod
@@ -94,4 +121,5 @@ class Event:
         """The inverse of `as_json`."""
         exchanges = tuple(Exchange(Prompt.from_json(e["input"]), e["answer"], e["ended"]) for e in row["exchanges"])
         rest = {k: row[k] for k in ("id", "kind", "metric", "value", "grader", "comment", "tags")}
-        return Event(exchanges=exchanges, **rest)
+        member = Drawn(**row["member"]) if row.get("member") else None
+        return Event(exchanges=exchanges, member=member, **rest)

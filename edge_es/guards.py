@@ -30,18 +30,20 @@ def guard(
     alpha: float,
     section: GuardsSection,
     shortened: float = 1.0,
+    pairs: Sequence[int] = (),
 ) -> Guarded:
     """Decides every guard's scalar for this step and takes it. `delta` is unchanged. shortened: what `alpha` is of the
-    configured step size; decay goes with it, as in its source, or a short step would learn less than is drawn back."""
+    configured step size; decay goes with it, as in its source, or a short step would learn less than is drawn back.
+    pairs: as in `raw_step`."""
     scalars: dict[str, float] = {}
-    norm = delta.active.basis.length(raw_step(delta, seed, step, shaped, alpha))
+    norm = delta.active.basis.length(raw_step(delta, seed, step, shaped, alpha, pairs))
     if section.clip is not None and norm > section.clip:
         scalars["clip"] = fp32(section.clip / norm)
         norm = section.clip
     if section.decay > 0:
         scalars["decay"] = fp32(1.0 - section.decay * shortened)
-    candidate = apply(delta, seed, step, shaped, alpha, scalars)
+    candidate = apply(delta, seed, step, shaped, alpha, scalars, pairs)
     if section.trust_radius is not None and (norm_after := candidate.norm()) > section.trust_radius:
         scalars["trust"] = fp32(section.trust_radius / norm_after)
-        candidate = apply(delta, seed, step, shaped, alpha, scalars)
+        candidate = apply(delta, seed, step, shaped, alpha, scalars, pairs)
     return Guarded(scalars, candidate, norm)

@@ -14,7 +14,7 @@ from edge_es.config import Config, SearchSection
 from edge_es.feedback import Event
 from edge_es.fitness import Fitness, combine, joined, texts_of
 from edge_es.gates import canary_gate, signal_gate
-from edge_es.guards import guard
+from edge_es.guards import Guarded, guard
 from edge_es.ledger import Journal, Row, now
 from edge_es.likelihood import Text, kl
 from edge_es.memory import Plan
@@ -43,7 +43,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     config = around.config
     close = _close(state, config)
     if close or config.gates.canary_kl is not None:
-        state = yield from _look_around(state, around)
+        state = yield from look_around(state, around)
     step = state.attempt + 1
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
     evaluator = evaluator_of(around)
@@ -92,14 +92,18 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     )
     reason = signal_gate(fitness, state.reliability, config.gates)
     if reason:
-        return _reject(state, row, reason, around.journal)
+        return reject(state, row, reason, around.journal)
     shaped = strategy.SHAPING[config.search.shaping]([float(f) for f in fitness.members])
     guarded = guard(state.delta, population.seed, step, shaped, alpha, config.guards, shortened)
-    candidate = guarded.candidate
-    reason = yield from _canary(state, candidate, room_of(state, around), around)
+    reason = yield from canary(state, guarded.candidate, room_of(state, around), around)
     if reason:
-        return _reject(state, row, reason, around.journal)
+        return reject(state, row, reason, around.journal)
+    return commit(state, row, shaped, guarded, around)
 
+
+def commit(state: State, row: Row, shaped: Sequence[float], guarded: Guarded, around: Surroundings) -> State:
+    """The state after a step that passed all gates; its row, so far as known in `row`, is durable when this returns."""
+    candidate = guarded.candidate
     walk, norm = state.walk + guarded.step_norm**2, candidate.norm()
     row = replace(
         row,
@@ -116,7 +120,9 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         },
     )
     around.journal.append(row, {})
-    return replace(state, version=state.version + 1, delta=candidate, attempt=step, walk=walk, aged=state.aged + 1)
+    return replace(
+        state, version=state.version + 1, delta=candidate, attempt=row.attempt, walk=walk, aged=state.aged + 1
+    )
 
 
 def shares(pairs: int, events: Sequence[T], groups: int) -> list[tuple[range, Sequence[T]]]:
@@ -170,13 +176,15 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _reject(state: State, row: Row, reason: str, journal: Journal) -> State:
+def reject(state: State, row: Row, reason: str, journal: Journal) -> State:
+    """The state after an attempt that a gate refused: its row is kept, and makes no version."""
     journal.append(replace(row, reason=reason), {})
     return replace(state, attempt=row.attempt)
 
 
-def _canary(state: State, candidate: Delta, room: Plan, around: Surroundings) -> Slices[str | None]:
-    texts = _near(state, around)
+def canary(state: State, candidate: Delta, room: Plan, around: Surroundings) -> Slices[str | None]:
+    """The reason why the canary gate refuses this candidate, or None. `look_around` comes first."""
+    texts = near_texts(state, around)
     if around.config.gates.canary_kl is None or not texts:
         return None
     each = yield from kl(around.base, candidate, texts, room.tokens(around.base, texts, distributions=2))
@@ -190,7 +198,7 @@ def _close(state: State, config: Config) -> bool:
     return state.novelty is not None and state.novelty < config.learn.kl_below
 
 
-def _look_around(state: State, around: Surroundings) -> Slices[State]:
+def look_around(state: State, around: Surroundings) -> Slices[State]:
     """Finds the protected texts to watch: those that the active input side reads most, or some from all over."""
     if state.near is not None or not around.protected:
         return state
@@ -203,5 +211,6 @@ def _look_around(state: State, around: Surroundings) -> Slices[State]:
     return replace(state, near=near)
 
 
-def _near(state: State, around: Surroundings) -> list[Text]:
+def near_texts(state: State, around: Surroundings) -> list[Text]:
+    """The protected texts that the canary watches."""
     return [around.protected[i] for i in state.near or ()]

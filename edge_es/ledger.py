@@ -24,7 +24,8 @@ Kind = Literal["anchor", "step", "rollback", "basis", "consolidate", "import"]
 class Row:
     """One attempt.
 
-    shaped: the members' shaped fitness as hexadecimal floats, pair by pair, plus before minus.
+    shaped: the members' shaped fitness as hexadecimal floats, pair by pair, plus before minus. pairs: the numbers of
+    those pairs, where they are not 0, 1, 2, ...: the ones that a live step was given ratings of.
     alpha, sigma: hexadecimal floats. guards: scalars of the step as hexadecimal floats (`strategy.apply`).
     side: sha256 of the blob with the basis (an adapter's input side) that a step uses, or that a basis or consolidate
     row brings.
@@ -51,6 +52,7 @@ class Row:
     stats: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     target: int | None = None
+    pairs: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` is the inverse."""
@@ -59,7 +61,8 @@ class Row:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Row":
         """The inverse of `as_json`."""
-        return Row(**{**value, "events": tuple(value["events"]), "shaped": tuple(value["shaped"])})
+        lists = {name: tuple(value.get(name, ())) for name in ("events", "shaped", "pairs")}
+        return Row(**{**value, **lists})
 
 
 class Journal(Protocol):
@@ -175,7 +178,7 @@ def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal:
         raise StateError(f"version {row.version} used basis {row.side}, the replay is at another")
     shaped = [float.fromhex(value) for value in row.shaped]
     guards = {name: float.fromhex(value) for name, value in row.guards.items()}
-    return strategy.apply(delta, row.seed, row.step, shaped, float.fromhex(row.alpha), guards)
+    return strategy.apply(delta, row.seed, row.step, shaped, float.fromhex(row.alpha), guards, row.pairs)
 
 
 def replay(journal: Journal, upto: int | None = None) -> Iterator[tuple[Row, "Delta"]]:

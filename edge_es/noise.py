@@ -9,7 +9,7 @@ share noise. Antithetic members share a pair and differ in sign.
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -130,7 +130,7 @@ _count_bits: Callable[[np.ndarray], np.ndarray] = getattr(np, "bitwise_count", _
 
 
 def noise(
-    seed: int, step: int, pairs: range, name: str, shape: tuple[int, ...], device: torch.device | str = "cpu"
+    seed: int, step: int, pairs: Sequence[int], name: str, shape: tuple[int, ...], device: torch.device | str = "cpu"
 ) -> torch.Tensor:
     """Unit-variance noise of tensor `name` for several pairs. Returns (len(pairs), *shape) fp32.
 

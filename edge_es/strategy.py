@@ -87,29 +87,38 @@ SHAPING = {"zscore": zscore, "rank": centred_rank}
 
 
 def apply(
-    delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, guards: Mapping[str, float]
+    delta: Delta,
+    seed: int,
+    step: int,
+    shaped: Sequence[float],
+    alpha: float,
+    guards: Mapping[str, float],
+    pairs: Sequence[int] = (),
 ) -> Delta:
     """The delta after a step, as live learning and replay both compute it.
 
     `guards` holds the scalars that were decided when the step was made: the factors `clip` (on the step), `decay` and
-    `trust` (on the whole delta, frozen parts included). Only elementwise
+    `trust` (on the whole delta, frozen parts included). pairs: as in `raw_step`. Only elementwise
     fp32 operations in a fixed order; no matrix product, no reduction.
     """
     active = delta.active
     assert active.b is not None
-    step_b = raw_step(delta, seed, step, shaped, alpha)
+    step_b = raw_step(delta, seed, step, shaped, alpha, pairs)
     step_b.mul_(fp32(guards.get("clip", 1.0)))
     decay, trust = fp32(guards.get("decay", 1.0)), fp32(guards.get("trust", 1.0))
     parts = [Part(p.basis, p.b.mul(decay).mul_(trust)) for p in delta.parts[:-1] if p.b is not None]
     return Delta((*parts, Part(active.basis, active.b.mul(decay).add_(step_b).mul_(trust))))
 
 
-def raw_step(delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float) -> torch.Tensor:
-    """The step before any clip, (basis.size,) fp32. `shaped` holds plus and minus members in turn."""
+def raw_step(
+    delta: Delta, seed: int, step: int, shaped: Sequence[float], alpha: float, pairs: Sequence[int] = ()
+) -> torch.Tensor:
+    """The step before any clip, (basis.size,) fp32. `shaped` holds plus and minus members in turn, of the pairs with
+    these numbers; none: 0, 1, 2, ..."""
     active = delta.active
     assert active.b is not None
     weights = [fp32(alpha / len(shaped) * (shaped[i] - shaped[i + 1])) for i in range(0, len(shaped), 2)]
-    return flat_step(active.basis, seed, step, weights, active.b.device)
+    return flat_step(active.basis, seed, step, weights, active.b.device, pairs)
 
 
 def fp32(value: float) -> float:

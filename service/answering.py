@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from edge_es.errors import InputError, StateError
-from edge_es.feedback import Prompt
+from edge_es.feedback import Drawn, Prompt
 from service.clock import uuid7
 from service.context import Context
 from service.errors import ApiError
@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass
 class Answering:
-    """A request that is being answered. version: known from the first piece on."""
+    """A request that is being answered. version, member: known from the first piece on."""
 
     context: Context
     kind: Literal["chat", "text"]
@@ -54,6 +54,7 @@ class Answering:
     choices: list[Choice]
     created: int = field(default_factory=lambda: int(time.time()))
     version: int = 0
+    member: Drawn | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
@@ -128,7 +129,7 @@ async def begin(context: Context, request: Request, body: AnswerRequest, kind: L
         with suppress(RuntimeError):  # the loop is gone: nobody listens any more
             loop.call_soon_threadsafe(queue.put_nowait, piece)
 
-    generation = Generation(uuid7(), prompt_ids, samplings, deliver)
+    generation = Generation(uuid7(), prompt_ids, samplings, deliver, repeatable=body.seed is not None)
     context.engine.submit(generation)
     choices = [Choice() for _ in range(number)]
     return Answering(context, kind, prompt, episode, generation, queue, choices)
@@ -169,7 +170,7 @@ def _take(answering: Answering, piece: Piece) -> None:
         metrics.first_token.observe(answering.watch.seconds())
         metrics.prompt_tokens.inc(len(answering.generation.prompt_ids))
     metrics.completion_tokens.inc(len(piece.tokens))
-    answering.version = piece.version
+    answering.version, answering.member = piece.version, piece.member
     choice = answering.choices[piece.choice]
     choice.text += piece.text
     choice.tokens += len(piece.tokens)
@@ -189,6 +190,7 @@ def _keep(answering: Answering) -> None:
         prompt_tokens=usage["prompt_tokens"],
         completion_tokens=usage["completion_tokens"],
         episode_id=answering.episode,
+        member=answering.member,
     )
     try:
         answering.context.store.add_completion(completion)

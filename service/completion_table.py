@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from edge_es.feedback import Prompt
+from edge_es.feedback import Drawn, Prompt
 from service.clock import now
 from service.database import Database
 
@@ -19,7 +19,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class StoredCompletion:
-    """What was asked, what was answered, and by which version."""
+    """What was asked, what was answered, and by which version; member: the one of it that did, if it was not itself."""
 
     id: str
     version: int
@@ -29,6 +29,7 @@ class StoredCompletion:
     prompt_tokens: int
     completion_tokens: int
     episode_id: str | None = None
+    member: Drawn | None = None
     created_at: str = ""  # set by the store
 
 
@@ -41,8 +42,8 @@ class CompletionTable(Database):
         with self.transaction() as db:
             db.execute(
                 """INSERT INTO completions (id, created_at, version, kind, input, answers, episode_id,
-                                            prompt_tokens, completion_tokens)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                            prompt_tokens, completion_tokens, member)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 (
                     completion.id,
                     now(),
@@ -53,6 +54,7 @@ class CompletionTable(Database):
                     completion.episode_id,
                     completion.prompt_tokens,
                     completion.completion_tokens,
+                    json.dumps(asdict(completion.member)) if completion.member else None,
                 ),
             )
 
@@ -76,6 +78,7 @@ class CompletionTable(Database):
                 prompt_tokens=row["prompt_tokens"],
                 completion_tokens=row["completion_tokens"],
                 episode_id=row["episode_id"],
+                member=Drawn(**json.loads(row["member"])) if row["member"] else None,
                 created_at=row["created_at"],
             )
             for row in self.query(f"SELECT * FROM completions WHERE {condition} ORDER BY seq", value)

@@ -200,8 +200,7 @@ class Engine:
             return False
         try:
             if joining:
-                state = self._learning().state
-                serving.admit(joining, state.delta, state.version)
+                serving.admit(joining, [self._learning().answerer(generation) for generation in joining])
             else:
                 serving.step()
         except Exception as error:  # one bad batch must not end the thread that serves all others

@@ -54,6 +54,10 @@ _USED = """EXISTS (SELECT 1 FROM event_uses JOIN ledger USING (attempt)
            WHERE event_id = events.id AND version IS NOT NULL)"""
 _STATE = f"CASE WHEN state = 'pending' AND uses > 0 AND {_USED} THEN 'used' ELSE state END"
 
+# For turns. Ratings of what a member answered are for one live step instead, unless they were released.
+_ORDINARY = "state = 'pending' AND family IS NULL"
+_RATED = "state = 'pending' AND family = ? AND uses = 0"
+
 
 def _text_list(values: Iterable[str]) -> str:
     """For `IN (SELECT value FROM json_each(?))`: any number of values in one parameter."""
@@ -82,7 +86,8 @@ class EventTable(Database):
                 return False
             state = "kept" if event.kind == "comment" else "held_out" if held_out else "pending"
             db.execute(
-                "INSERT INTO events (id, received_at, body, event, kind, source, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO events (id, received_at, body, event, kind, source, state, family)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     event.id,
                     now(),
@@ -91,6 +96,7 @@ class EventTable(Database):
                     event.kind,
                     event.tags.get("source"),
                     state,
+                    event.member.family if event.member else None,
                 ),
             )
         return True
@@ -98,7 +104,7 @@ class EventTable(Database):
     def pending(self, limit: int, max_uses: int) -> list[tuple[Event, int]]:
         """Events to learn from with the turns each has served: fewest uses first, then oldest first."""
         rows = self.query(
-            "SELECT event, uses FROM events WHERE state = 'pending' AND uses < ? ORDER BY uses, seq LIMIT ?",
+            f"SELECT event, uses FROM events WHERE {_ORDINARY} AND uses < ? ORDER BY uses, seq LIMIT ?",
             max_uses,
             limit,
         )
@@ -106,11 +112,11 @@ class EventTable(Database):
 
     def count_waiting(self, max_uses: int = 1) -> int:
         """Events that no turn has used yet, if a turn may use any."""
-        return self._count("state = 'pending' AND uses = 0 AND uses < ?", max_uses)
+        return self._count(f"{_ORDINARY} AND uses = 0 AND uses < ?", max_uses)
 
     def count_usable(self, max_uses: int) -> int:
         """Events that have served fewer than `max_uses` turns."""
-        return self._count("state = 'pending' AND uses < ?", max_uses)
+        return self._count(f"{_ORDINARY} AND uses < ?", max_uses)
 
     def _count(self, condition: str, *values: Any) -> int:
         return int(self.query(f"SELECT count(*) FROM events WHERE {condition}", *values)[0][0])
@@ -119,7 +125,7 @@ class EventTable(Database):
         """A sample, drawn by `seed`, of the events that have served a turn and may serve another; oldest first.
         solved: event -> share of members that solve it; those less solved are drawn more often."""
         rows = self.query(
-            "SELECT seq, id FROM events WHERE state = 'pending' AND uses > 0 AND uses < ? ORDER BY seq", max_uses
+            f"SELECT seq, id FROM events WHERE {_ORDINARY} AND uses > 0 AND uses < ? ORDER BY seq", max_uses
         )
         drawn = [rows[i]["seq"] for i in draw([row["id"] for row in rows], solved, limit, random.Random(seed))]
         rows = self.query(
@@ -127,6 +133,26 @@ class EventTable(Database):
             json.dumps(drawn),
         )
         return [Event.from_json(json.loads(row["event"])) for row in rows]
+
+    def count_rated(self, family: str) -> int:
+        """Members of this family whose ratings wait for a live step."""
+        which = "json_extract(event, '$.member.pair'), json_extract(event, '$.member.sign')"
+        rated = f"SELECT DISTINCT {which} FROM events WHERE {_RATED}"
+        return int(self.query(f"SELECT count(*) FROM ({rated})", family)[0][0])
+
+    def rated(self, family: str, limit: int) -> list[Event]:
+        """Ratings of this family's members that no step has used, oldest first."""
+        rows = self.query(f"SELECT event FROM events WHERE {_RATED} ORDER BY seq LIMIT ?", family, limit)
+        return [Event.from_json(json.loads(row["event"])) for row in rows]
+
+    def release(self, family: str | None) -> int:
+        """Lets ratings of members of other families than this one serve the turns, as ratings of any answer do, if no
+        step has used them. Returns how many there were."""
+        others = "state = 'pending' AND family IS NOT NULL AND family IS NOT ? AND uses = 0"
+        if not self._count(others, family):
+            return 0
+        with self.transaction() as db:
+            return db.execute(f"UPDATE events SET family = NULL WHERE {others}", (family,)).rowcount
 
     def metric_means(self) -> dict[str, float]:
         """Mean rating of each metric over all events that may be learned from."""

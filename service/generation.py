@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge_es.errors import EdgeError
+from edge_es.feedback import Drawn
 
 if TYPE_CHECKING:
     from edge_es.decode import Sampling, TokenLogprob
@@ -18,7 +19,8 @@ class Busy(EdgeError):
 class Piece:
     """Some more of one choice's answer. The last piece of a choice has a `finish_reason`, or an `error`.
 
-    text: what may be shown since the last piece. version: the one that answers; the same in all pieces.
+    text: what may be shown since the last piece. version: the one that answers, itself or by its member; the same in
+    all pieces, as the member is.
     """
 
     choice: int
@@ -28,19 +30,22 @@ class Piece:
     logprobs: tuple["TokenLogprob", ...] = ()
     finish_reason: Literal["stop", "length"] | None = None
     error: str | None = None
+    member: Drawn | None = None
 
 
 @dataclass
 class Generation:
     """One request for answers: a prompt, and a sampling for each choice.
 
-    deliver: called on the device thread; must not block. cancelled: set by the API when nobody listens any more.
+    deliver: called on the device thread; must not block. repeatable: the client counts on getting the same answer
+    again. cancelled: set by the API when nobody listens any more.
     """
 
     id: str
     prompt_ids: tuple[int, ...]
     samplings: list["Sampling"]
     deliver: Callable[[Piece], None]
+    repeatable: bool = False
     cancelled: bool = False
 
 

@@ -91,12 +91,21 @@ def m005_probes(db: sqlite3.Connection) -> None:
         ) STRICT""")
 
 
+def m006_members(db: sqlite3.Connection) -> None:
+    """The member that gave an answer (JSON), and of a rating of such an answer the family that the member is of: until
+    it is released to the ordinary turns, the event waits for a live step."""
+    db.execute("ALTER TABLE completions ADD COLUMN member TEXT")
+    db.execute("ALTER TABLE events ADD COLUMN family TEXT")
+    db.execute("CREATE INDEX events_family ON events (family, seq) WHERE family IS NOT NULL")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_meta_and_settings,
     m002_completions,
     m003_events,
     m004_ledger,
     m005_probes,
+    m006_members,
 )
 
 

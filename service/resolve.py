@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from edge_es.config import MetricSection
 from edge_es.errors import InputError
-from edge_es.feedback import Event, Exchange, Prompt
+from edge_es.feedback import Drawn, Event, Exchange, Prompt
 from service.completion_table import StoredCompletion
 from service.errors import Unknown, UnknownField
 from service.schemas import Feedback, Task
@@ -48,7 +48,9 @@ def resolve_feedback(body: Feedback, event_id: str, metrics: Mapping[str, Metric
     rating = _rating(body.value, name, metric)
     if body.input is not None:
         raise InputError("input: a rating is of a served completion; name it by inference_id", "input")
-    return Event(event_id, "rating", _served(body, store), metric=name, value=rating, tags=tags)
+    return Event(
+        event_id, "rating", _served(body, store), metric=name, value=rating, tags=tags, member=_member(body, store)
+    )
 
 
 def resolve_task(body: Task, event_id: str) -> Event:
@@ -148,6 +150,11 @@ def _served(body: Feedback, store: Store) -> tuple[Exchange, ...]:
     if not episode:
         raise Unknown(f"episode_id: no episode {body.episode_id} is known", "episode_id")
     return tuple(exchange for completion in episode for exchange in _exchanges(completion))
+
+
+def _member(body: Feedback, store: Store) -> Drawn | None:
+    """The member whose fitness a rating is. An episode may have been answered by several, so it is none's."""
+    return _completion(body, store).member if body.inference_id is not None else None
 
 
 def _exchanges(completion: StoredCompletion) -> tuple[Exchange, ...]:

@@ -4,25 +4,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_es.decode import Answer, Decoder, Row
+from edge_es.feedback import Drawn
 from edge_es.model import Base
-from edge_es.spaces.delta import Delta
+from edge_es.sidechannel import Weights
 from service.generation import Generation, Piece
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """What answers one request, from its first token to its last: a version, or a member of it."""
+
+    weights: Weights
+    version: int
+    member: Drawn | None = None
 
 
 @dataclass
 class _Choice:
-    """One choice of a request: its row, the version it is pinned to, and how much of it was delivered."""
+    """One choice of a request: its row, what it is pinned to, and how much of it was delivered."""
 
     generation: Generation
     index: int
     answer: Answer
-    version: int
+    by: Answerer
     sent: int = 0
     tokens: int = 0
 
 
 class Serving:
-    """All answers in the making. A row keeps the delta it began with, so a request never changes version."""
+    """All answers in the making. A row keeps the weights it began with: a request never changes version or member."""
 
     def __init__(self, base: Base) -> None:
         self._base = base
@@ -32,11 +42,11 @@ class Serving:
     def __len__(self) -> int:
         return len(self._choices)
 
-    def admit(self, generations: Sequence[Generation], delta: Delta, version: int) -> None:
-        """Reads the prompts and delivers every choice's first token."""
-        wanted = [(g, i, s) for g in generations for i, s in enumerate(g.samplings)]
-        answers = self._decoder.admit([Row(g.prompt_ids, delta, s) for g, _, s in wanted])
-        self._choices += [_Choice(g, i, a, version) for (g, i, _), a in zip(wanted, answers, strict=True)]
+    def admit(self, generations: Sequence[Generation], by: Sequence[Answerer]) -> None:
+        """Reads the prompts and delivers every choice's first token. by: what answers each of these requests."""
+        wanted = [(g, w, i, s) for g, w in zip(generations, by, strict=True) for i, s in enumerate(g.samplings)]
+        answers = self._decoder.admit([Row(g.prompt_ids, w.weights, s) for g, w, _, s in wanted])
+        self._choices += [_Choice(g, i, a, w) for (g, w, i, _), a in zip(wanted, answers, strict=True)]
         self._deliver()
 
     def step(self) -> None:
@@ -49,7 +59,7 @@ class Serving:
     def fail(self, message: str) -> None:
         """Ends all answers with an error and starts afresh."""
         for choice in self._choices:
-            choice.generation.deliver(Piece(choice.index, "", (), choice.version, error=message))
+            choice.generation.deliver(Piece(choice.index, "", (), choice.by.version, error=message))
         self._choices = []
         self._decoder = Decoder(self._base)
 
@@ -66,9 +76,10 @@ class Serving:
                 choice.index,
                 answer.text[choice.sent : end],
                 tuple(answer.tokens[choice.tokens :]),
-                choice.version,
+                choice.by.version,
                 logprobs=tuple(answer.logprobs[choice.tokens :]),
                 finish_reason=answer.finish,
+                member=choice.by.member,
             )
             choice.sent, choice.tokens = end, len(answer.tokens)
             choice.generation.deliver(piece)

@@ -22,7 +22,10 @@ from edge_es.probes.suites import Suite, learned_suites, load_suite
 from edge_es.protected import protected_texts
 from edge_es.slices import Slices
 from edge_es.spaces.delta import Delta
-from edge_es.state import Surroundings, resume
+from edge_es.state import State, Surroundings, resume
+from service.exploring import Exploring
+from service.generation import Generation
+from service.serving import Answerer
 from service.store import Store
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,11 @@ class Teaching:
         self._protected: list[Text] | None = None
         self._forced = False
         self._halted: str | None = None
+        self._exploring = Exploring(config, store)
+
+    def answerer(self, generation: Generation) -> Answerer:
+        """What answers this request: the version that stands, or a member of it."""
+        return self._exploring.answerer(self.state, generation)
 
     def next_work(self) -> Slices[None] | None:
         """What to do next, or None when there is nothing to do."""
@@ -53,8 +61,13 @@ class Teaching:
             return self._probe_anchor()
         if self._forced or self._unprobed() >= self._config.probes.every:
             return self._probe()
-        if self.paused() is None and self._can_learn():
-            return self._turn()
+        if self.paused() is None:
+            if self._exploring.rated(self.state):
+                return self._learn(self._exploring.step)
+            if self._can_learn():
+                return self._turn()
+            if self._exploring.wanted(self.state):
+                return self._explore()
         return self._probe() if self._unprobed() else None
 
     def force_probe(self) -> None:
@@ -76,6 +89,7 @@ class Teaching:
 
     def pause(self, reason: str) -> None:
         """Until `resume`, over restarts too."""
+        self._exploring.end()  # nobody would learn from what a member's answer is rated
         self._store.put_setting("learning", {"paused": True, "reason": reason})
         self._announce("learning", {"state": "paused", "reason": reason})
 
@@ -136,11 +150,24 @@ class Teaching:
         room = learn.batch - len(fresh)
         rest = self._store.used_events(room, self.state.attempt, learn.max_uses, self.state.solved)
         events = self._readable([*fresh, *rest])
-        if not events:
-            return
+        if events:
+            yield from self._learn(lambda state, around: turn(state, events, bool(fresh), around))
+
+    def _learn(self, attempt: Callable[[State, Surroundings], Slices[State]]) -> Slices[None]:
+        """One attempt of either kind, and the news of it."""
+        around = yield from self._surroundings()
+        before = self.state
+        self.state = yield from attempt(before, around)
+        for row in self._store.rows_since(before.attempt):
+            self._announce("version", {"attempt": row.attempt, "version": row.version, "kind": row.kind})
+
+    def _explore(self) -> Slices[None]:
+        yield from self._exploring.restock(self.state, (yield from self._surroundings()))
+
+    def _surroundings(self) -> Slices[Surroundings]:
         if self._protected is None:
             self._protected = yield from protected_texts(self._base, self._config.guards.protect, self._room())
-        around = Surroundings(
+        return Surroundings(
             base=self._base,
             config=self._config,
             journal=self._store,
@@ -148,10 +175,6 @@ class Teaching:
             centres=self._store.metric_means(),
             step_scale=self._setting("step_scale", 1.0),
         )
-        before = self.state
-        self.state = yield from turn(self.state, events, bool(fresh), around)
-        for row in self._store.rows_since(before.attempt):
-            self._announce("version", {"attempt": row.attempt, "version": row.version, "kind": row.kind})
 
     def _readable(self, events: list[Event]) -> list[Event]:
         """Events that fit the model; the others are set aside with the reason."""

@@ -6,6 +6,7 @@ order, each rounded by itself, the same bits on every machine.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -100,19 +101,28 @@ class Delta:
         return Delta(tuple(moved))
 
 
-def flat_step(basis: Basis, seed: int, step: int, weights: list[float], device: torch.device | str) -> torch.Tensor:
-    """Sum over pairs of weights[pair] * noise, (basis.size,) fp32, in pair order, one rounding an operation."""
+def flat_step(
+    basis: Basis,
+    seed: int,
+    step: int,
+    weights: Sequence[float],
+    device: torch.device | str,
+    numbers: Sequence[int] = (),
+) -> torch.Tensor:
+    """Sum over pairs of weight * noise, (basis.size,) fp32, in the order of `weights`, one rounding an operation.
+    numbers: which pairs of the step those are; none: 0, 1, 2, ..."""
+    numbers = numbers or range(len(weights))
     total = torch.zeros(basis.size, device=device)
     # Linear by linear, a few pairs at a time, so that little noise is in memory at once.
     for name, (start, count) in basis.slots.items():
         target = total[start : start + count]
         chunk = max(1, NOISE_AT_ONCE // max(1, count))
         for first in range(0, len(weights), chunk):
-            pairs = range(first, min(first + chunk, len(weights)))
+            pairs = numbers[first : first + chunk]
             eps = noise.noise(seed, step, pairs, name, (count,), device)
-            for at, pair in enumerate(pairs):
+            for at in range(len(pairs)):
                 # Two instructions on purpose: add_(alpha=) may fuse them, and a fused result differs between machines.
-                target.add_(eps[at].mul_(weights[pair]))
+                target.add_(eps[at].mul_(weights[first + at]))
     return total
 
 

@@ -14,6 +14,7 @@ from edge_es.model import Base
 from edge_es.study.adapter import EdgeES
 from edge_es.study.gradient import GRPO, Supervised
 from edge_es.study.learning import ANSWER_TOKENS, Learner
+from edge_es.study.live import Live
 from edge_es.study.material import Material
 from edge_es.study.paper import PaperES
 
@@ -57,6 +58,12 @@ ARMS: Mapping[str, Arm] = {
     for arm in (
         Arm("defaults", "edge-es as it comes", "nf4", {}, ALPHAS),
         Arm(
+            "defaults-live",
+            "the same, from ratings of the answers that its members gave",
+            "nf4",
+            {"search": {"exploration": "live"}, "user": {"temperature": 0.0, "similarity": False}},
+        ),
+        Arm(
             "es-full",
             "the paper's ES: dense, z-scores, N=30, no guard",
             "none",
@@ -91,22 +98,25 @@ def arm(name: str) -> Arm:
 
 
 def configuration(of: Arm, seed: int, over: Tree) -> Config:
-    """The configuration of an arm of edge-es; `over`: further keys."""
+    """The configuration of an arm of edge-es; `over`: further keys. What an arm's user is like is none of it."""
     tree: dict[str, Any] = {}
     layers = (OFF if of.name.startswith("es-adapter") else {}, of.settings, over)
     for layer in (*layers, {"search": {"seed": seed}, "model": {"quantization": of.quantization}}):
         tree = merged(tree, layer)
+    tree.pop("user", None)
     return load(None, tree)
 
 
 def learner(of: Arm, base: Base, it: Material, seed: int, over: Tree) -> Learner:
     """The arm before its first step. `over` replaces some of its settings. Raises InputError for a task that it cannot
     learn."""
-    if of.quantization == "nf4":
-        asked: Tree = {"learn": {"task_tokens": it.answer_tokens}} if it.answer_tokens else {}
-        return EdgeES(base, configuration(of, seed, merged(asked, over)), it.events, it.protected)
-    settings = {**of.settings, **over}
+    settings = merged(of.settings, over)
     try:
+        if "user" in of.settings:
+            return Live(base, configuration(of, seed, over), it.events, it.protected, settings["user"])
+        if of.quantization == "nf4":
+            asked: Tree = {"learn": {"task_tokens": it.answer_tokens}} if it.answer_tokens else {}
+            return EdgeES(base, configuration(of, seed, merged(asked, over)), it.events, it.protected)
         if of.name == "es-full":
             return PaperES(base, it.events, seed, **settings, answer_tokens=it.answer_tokens or ANSWER_TOKENS)
         if of.name == "grpo":

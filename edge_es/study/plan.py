@@ -14,7 +14,11 @@ KEPT = 0.98  # lowest retention that a setting may have, to be chosen for what i
 MAIN = ("defaults", "es-full", "sft", "grpo")
 TASKS = ("alias", "style", "weak_skill")  # of the embedded model
 KNOWN = (*TASKS, "stories", "countdown")
-TASKS_OF = {"sft": ("alias", "style"), "grpo": ("weak_skill", "countdown")}  # others learn all
+TASKS_OF = {  # others learn all
+    "sft": ("alias", "style"),
+    "grpo": ("weak_skill", "countdown"),
+    "defaults-live": ("weak_skill", "countdown"),
+}
 
 
 def task(name: str) -> str:

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from edge_es.errors import StateError
-from edge_es.feedback import Event, Exchange, Prompt
+from edge_es.feedback import Drawn, Event, Exchange, Prompt
 from edge_es.ledger import Row, anchor_row, head, rollback
 from service import blobs, migrations
 from service.store import Answer, Conflict, DiskFull, Store, StoredCompletion
@@ -71,6 +71,42 @@ def test_an_event_waits_until_it_is_used_and_its_fate_tells_by_which_version(sto
     assert store.events_between(1, 1) == [one.id]
     assert store.used_events(5, seed=0, max_uses=64, solved={}) == [one]
     assert store.count_events() == {"pending": 1, "held_out": 0, "used": 1, "set_aside": 0, "kept": 0}
+
+
+def test_ratings_of_members_wait_for_their_step_and_serve_one_alone(store: Store) -> None:
+    store.append(anchor_row(), {})
+    members = [Drawn(0, -2, pair, sign, 0.1, "basis") for pair in (0, 1) for sign in (1, -1)]
+    other = replace(members[0], basis="other")
+    said = (Exchange(Prompt.user("2 + 2?"), "4"),)
+    for number, member in enumerate([*members, members[0], other]):
+        rating = Event(f"r{number}", "rating", said, metric="thumbs", value=1.0, member=member)
+        assert store.add_event(rating, {"value": number}, held_out=number == 3)
+    assert (store.count_usable(9), store.count_waiting(9), store.pending(9, 9)) == (0, 0, [])
+    own = members[0].family
+    assert store.count_rated(own) == 3, "one is held out, one is rated twice"
+    rated = store.rated(own, 9)
+    assert [event.id for event in rated] == ["r0", "r1", "r2", "r4"] and rated[1].member == members[1]
+    store.append(step(1, 1, ("r0", "r4")), {})
+    assert [event.id for event in store.rated(own, 9)] == ["r1", "r2"], "each is told once"
+    assert store.release(own) == 1 and store.release(own) == 0
+    assert [event.id for event, _ in store.pending(9, 9)] == ["r5"] and store.used_events(9, 0, 9, {}) == []
+    assert store.release(None) == 2
+    assert [event.id for event, _ in store.pending(9, 9)] == ["r1", "r2", "r5"]
+
+
+def test_a_folder_from_before_there_were_members_is_read(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add_completion(StoredCompletion("c", 0, "chat", Prompt.user("?"), (Answer("4", "stop"),), 1, 1))
+        store.add_event(event("e"), {"value": "4"}, held_out=False)
+    with sqlite3.connect(tmp_path / "edge-es.sqlite") as db:
+        db.execute("DROP INDEX events_family")
+        for table, column in (("events", "family"), ("completions", "member")):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 5")
+    with Store(tmp_path) as store:
+        served = store.completion("c")
+        assert served is not None and served.member is None
+        assert [one for one, _ in store.pending(9, 9)] == [event("e")]
 
 
 def test_an_event_used_by_a_rejected_attempt_alone_is_still_pending(store: Store) -> None:

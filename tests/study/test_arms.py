@@ -7,6 +7,7 @@ import torch
 
 from edge_es.config import ModelSection
 from edge_es.errors import InputError
+from edge_es.focus import SCOUTS
 from edge_es.likelihood import collate, score_batch
 from edge_es.model import base_hash, encode_prompt, load_base
 from edge_es.spaces.delta import Delta
@@ -15,6 +16,7 @@ from edge_es.study.arms import ARMS, arm, configuration, learner
 from edge_es.study.change import measured
 from edge_es.study.gradient import advantages_of, loss_of, token_scores
 from edge_es.study.learning import Learner
+from edge_es.study.live import Live, User
 from edge_es.study.material import Material
 from edge_es.study.paper import PaperES
 from edge_es.study.suites import Exact, exact
@@ -92,6 +94,31 @@ def test_the_unguarded_adapter_has_no_guard_and_each_other_one() -> None:
     single = [configuration(one, 3, {}) for name, one in ARMS.items() if name.startswith("es-adapter+")]
     assert all(one != bare for one in single) and len(set(map(repr, single))) == len(single)
     assert configuration(arm("defaults"), 0, {"search": {"alpha": 0.5}}).search.alpha == 0.5
+
+
+def test_a_user_rates_right_and_wrong_or_by_likeness() -> None:
+    base = load_base(ModelSection(ref="pocket", device="cpu"))
+    for task in ("weak_skill", "alias"):
+        item = material(base, task, 0, items=2).events[0]
+        right_one = item.grader["reference"] if item.grader else item.exchanges[0].answer
+        assert User().rating(item, right_one) == User(similarity=True).rating(item, right_one) == 1.0
+        assert User().rating(item, right_one + "!") == -1.0
+        assert -1.0 < User(similarity=True).rating(item, right_one + "!") < 1.0
+    with pytest.raises(InputError, match="search, user, not user"):
+        learner(arm("defaults-live"), base, material(base, "alias", 0, items=2), 0, {"user": {"mood": 1}})
+
+
+def test_live_evaluations_are_served_answers_and_the_search_for_linears() -> None:
+    base = load_base(ModelSection(ref="pocket", device="cpu"))
+    at = learner(arm("defaults-live"), base, material(base, "weak_skill", 0, items=2), 0, EDGE)
+    assert isinstance(at, Live)
+    for _ in range(3):
+        at.step()
+    rows = at.journal.rows()
+    assert [row.kind for row in rows] == ["anchor", "basis", "step", "step"] and len(at.ratings) == 3 * 8
+    assert all(row.pairs and row.step < 0 for row in rows[2:])
+    scouts = 2 * SCOUTS * len(rows[1].stats["sensitivity"]) * EDGE["learn"]["batch"]  # type: ignore[operator]
+    assert at.evaluations == 3 * 8 + scouts
 
 
 def test_grids_are_of_one_size() -> None:

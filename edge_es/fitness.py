@@ -21,6 +21,7 @@ from edge_es.likelihood import Text
 from edge_es.model import Base, encode_answer, encode_prompt
 
 FLOOR = 1e-5  # smallest standard deviation across members that is more than rounding
+MOST_DRIFT = 1.0  # standard deviations of the fitness that drift may be
 GAIN_CLIP = 2.0  # nats an answer token
 
 
@@ -96,10 +97,11 @@ def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_
     if drift is not None and not np.isfinite(drift).all():
         members = np.full(raw.shape[1], np.nan)
     elif drift is not None and drift.std() > FLOOR:
-        # In units of the events' own spread, so that a nat of drift weighs as a nat of what is taught: little while
-        # there is much to learn, and more as the events are learned.
-        unit = max(float(np.median(spread[live])) if live.any() else 0.0, float(drift.std()))
-        members = members - kl_weight * (drift - drift.mean()) / unit
+        # A nat of drift weighs as kl_weight nats of what is taught, by the events' own spread: little while there is
+        # much to learn, and more as the events are learned; at most as much as all events together can.
+        spreads = float(np.median(spread[live])) if live.any() else 0.0
+        weight = min(kl_weight / max(spreads, FLOOR), MOST_DRIFT / float(drift.std()))
+        members = members - weight * (drift - drift.mean())
     means = {kind: float(raw[[k == kind for k in kinds]].mean()) for kind in dict.fromkeys(kinds)}
     return Fitness(
         members=members,

@@ -5,9 +5,10 @@ much the fitness feels it: the mean squared half-difference of its pairs is sigm
 whatever its size. The same members' mean KL to the anchor on protected texts is what the block's noise does to prior
 abilities.
 
-Of all sets of a layer's blocks in one candidate, the one with the most (sum of gains)^2 / (sum of drifts) is searched:
+Of each candidate, that set of one layer's blocks is searched which has the most (sum of gains)^2 / (sum of drifts):
 what a step gains for its harm, times what there is to gain. Other blocks would only add noise to every step, and
-forgetting. Sets within one layer alone, since single blocks scatter too much to be ranked after a few pairs.
+forgetting. Sets within one layer alone, since single blocks scatter too much to be ranked after a few pairs; one of
+each candidate, since what is new in a prompt and what is to be answered otherwise are learned in different places.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,20 +84,22 @@ def scouted(
 
 
 def chosen(felt: Mapping[Block, Felt]) -> list[Block]:
-    """The best set, in the order in which its blocks stand. Empty where nothing was felt or it is not finite."""
+    """The best set of each candidate, in the order in which their blocks stand. Empty where nothing was felt or it is
+    not finite."""
     if not np.isfinite([value for one in felt.values() for value in (one.gain, one.harm)]).all():
         return []
     groups: dict[tuple[int, str], list[Block]] = {}
     for block in sorted(felt, key=lambda block: -felt[block].gain / felt[block].harm):
         groups.setdefault((block[0], layer_of(block[1])), []).append(block)
-    best: list[Block] = []
-    most = 0.0
-    for blocks in groups.values():
+    best: dict[int, tuple[float, list[Block]]] = {}
+    for (candidate, _), blocks in groups.items():
         for count in range(1, len(blocks) + 1):  # the best set of one size holds those with the highest quotients
             whole = total([felt[block] for block in blocks[:count]])
-            if whole.gain**2 / whole.harm > most:
-                best, most = blocks[:count], whole.gain**2 / whole.harm
-    return [block for block in felt if block in best]
+            worth = whole.gain**2 / whole.harm
+            if worth > best.get(candidate, (0.0, []))[0]:
+                best[candidate] = (worth, blocks[:count])
+    kept = [block for _, blocks in best.values() for block in blocks]
+    return [block for block in felt if block in kept]
 
 
 def total(some: Sequence[Felt]) -> Felt:

@@ -61,7 +61,7 @@ def test_what_cannot_be_felt_is_not_chosen(base: Base) -> None:
     assert chosen(dict.fromkeys(felt, Felt(float("nan"), None))) == []
 
 
-def test_the_set_that_gains_most_for_its_harm_is_chosen() -> None:
+def test_of_each_candidate_the_set_that_gains_most_for_its_harm_is_chosen() -> None:
     felt = {
         (0, "layers.0.k"): Felt(1.0, 1e-3),
         (0, "layers.0.v"): Felt(9.0, 1e-3),
@@ -70,10 +70,11 @@ def test_the_set_that_gains_most_for_its_harm_is_chosen() -> None:
         (0, "layers.1.o"): Felt(0.5, 1e-3),
         (1, "layers.0.k"): Felt(20.0, 1e-2),
     }
-    assert chosen(felt) == [(0, "layers.1.k"), (0, "layers.1.v")]  # 81 / 3e-4; without v 16 / 1e-4
-    assert chosen({**felt, (0, "layers.1.v"): Felt(1.0, 2e-4)}) == [(0, "layers.1.k")]
+    other = (1, "layers.0.k")
+    assert chosen(felt) == [(0, "layers.1.k"), (0, "layers.1.v"), other]  # 81 / 3e-4; without v 16 / 1e-4
+    assert chosen({**felt, (0, "layers.1.v"): Felt(1.0, 2e-4)}) == [(0, "layers.1.k"), other]
     free = {block: replace(one, drift=None) for block, one in felt.items()}
-    assert chosen(free) == [(1, "layers.0.k")]
+    assert chosen(free) == [(0, "layers.0.k"), (0, "layers.0.v"), other]
     assert chosen({}) == []
     both = total([felt[0, "layers.1.k"], felt[0, "layers.1.v"]])
     assert both.gain == 9.0 and both.drift == pytest.approx(3e-4)
@@ -160,7 +161,7 @@ def test_a_turn_keeps_the_linears_in_focus(base: Base, focus: bool) -> None:
     basis = next(row for row in around.journal.rows() if row.kind == "basis")
     kept = set(state.delta.active.basis.slots)
     if focus:
-        assert len({layer_of(name) for name in kept}) == 1
+        assert 1 <= len({layer_of(name) for name in kept}) <= 2 and len(kept) < len(base.layers)
         assert len(basis.stats["scouted"]) == 2 * len(base.layers) and "the best of one layer" in (basis.reason or "")
     else:
         assert kept == set(base.layers) and "scouted" not in basis.stats

@@ -1,37 +1,22 @@
 """`edge-es study forgetting`: the paper's experiment on the embedded model, cell by cell, resumable."""
 
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import AsJson, print_json, print_table
+from service.cli import trials
+from service.cli.options import AsJson, Settings, print_json, print_table, tree
 
 if TYPE_CHECKING:
     from edge_es.study.cell import Say
     from edge_es.study.measure import Checkpoint
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Experiments on the embedded model.")
-
-
-def _tree(pairs: list[str]) -> dict[str, Any]:
-    """KEY=VALUE, dotted keys and values as in TOML, as nested tables."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        *sections, name = key.strip().split(".")
-        at = found
-        for section in sections:
-            at = at.setdefault(section, {})
-        try:
-            at[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise typer.BadParameter(f"{pair}: write it like search.alpha=0.5", param_hint="--set") from None
-    return found
+app.command("alarms")(trials.alarms)
 
 
 @contextmanager
@@ -76,9 +61,7 @@ def forgetting(
     events: Annotated[
         int | None, typer.Option("--events", min=1, help="Items to learn from; the first 512 ship with the model.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="In place of an arm's setting, as in TOML.")
-    ] = None,
+    settings: Settings = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of records, tables and figures.")] = Path("study"),
     as_json: AsJson = False,
 ) -> None:
@@ -98,7 +81,7 @@ def forgetting(
         arms = [known(name).name for name in arm or ARMS]
         named = [(a, t, s) for a in arms for t in map(plan.task, task or plan.tasks_of(a)) for s in seed or plan.SEEDS]
     budget = evaluations or (plan.QUICK_EVALUATIONS if quick else plan.EVALUATIONS)
-    over = _tree(settings or [])
+    over = tree(settings or [])
     cells = [Cell(a, t, s, budget, looks, items, events or plan.EVENTS, until, over) for a, t, s in named]
     with _progress([cell.name for cell in cells]) as say:
         records = [finished(cell, out) or run_cell(cell, out, say[cell.name]) for cell in cells]

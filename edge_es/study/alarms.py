@@ -166,7 +166,6 @@ def run_trial(truth: Truth, trial: Trial, config: Config) -> dict[str, Any]:
         )
     )
     results = [one for one in round_.results if one.kind == "generation"]
-    changed = {name: _changed(reference[name], round_.scores[name]) for name in reference}
     return {
         "trial": trial.settings(),
         "lost": lost,
@@ -178,7 +177,12 @@ def run_trial(truth: Truth, trial: Trial, config: Config) -> dict[str, Any]:
         "items_read": read,
         "dropped": [one.suite for one in round_.dropped],
         "suites": {
-            one.suite: {"verdict": one.verdict, "retention": one.retention, **changed[one.suite]} for one in results
+            one.suite: {
+                "verdict": one.verdict,
+                "retention": one.retention,
+                **_places(reference[one.suite], round_.scores[one.suite]),
+            }
+            for one in results
         },
     }
 
@@ -221,10 +225,27 @@ def kept_trials(
         yield trial, found
 
 
-def _changed(before: Sequence[float], now: Sequence[float]) -> dict[str, list[int]]:
-    """Which items were lost and won, so that another rule can be tried on the records."""
+def scores_of(places: Mapping[str, list[int]], items: int) -> tuple[list[float], list[float]]:
+    """A suite's scores in a record, now and the anchor's, so that a changed rule needs no new trials."""
+    before = [1.0] * items
+    for i in (*places["missed"], *places["won"]):
+        before[i] = 0.0
+    now = list(before)
+    for i in places["lost"]:
+        now[i] = 0.0
+    for i in places["won"]:
+        now[i] = 1.0
+    return now, before
+
+
+def _places(before: Sequence[float], now: Sequence[float]) -> dict[str, list[int]]:
+    """Which items both missed, which were lost and which won; all others both have right."""
     both = list(enumerate(zip(before, now, strict=True)))
-    return {"lost": [i for i, (b, n) in both if n < b], "won": [i for i, (b, n) in both if n > b]}
+    return {
+        "missed": [i for i, (b, n) in both if b == n == 0],
+        "lost": [i for i, (b, n) in both if n < b],
+        "won": [i for i, (b, n) in both if n > b],
+    }
 
 
 def _texts(base: Base, items: Sequence[abilities.Item]) -> list[Text]:

@@ -25,15 +25,16 @@ def scale_for(
     scale, looked = start, 0
     for number, level in enumerate(levels):
         last = number == len(levels) - 1
+        slack = 0.0 if last else 1 / level.items  # few items may have no share in between
         low, high = 0.0, math.inf
         while True:
             if looked == looks:
                 return None
             looked += 1
             found = loss(scale, level.items)
-            if found < wanted[0]:
+            if found < wanted[0] - slack:
                 low = scale
-            elif found > wanted[1]:
+            elif found > wanted[1] + slack:
                 high = scale
             elif last:
                 return scale, found

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from edge_es.study.measure import Checkpoint
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Experiments on the embedded model.")
-app.command("alarms")(trials.alarms)
+for command in (trials.noise, trials.sequence, trials.alarms):
+    app.command(command.__name__)(command)
 
 
 @contextmanager

@@ -135,12 +135,14 @@ def alarms(
 ) -> None:
     """How often the probes' verdict is wrong: harmless changes that it drops, drops of three points that it misses.
 
-    Trials that OUT holds already, with the same settings, are not run again.
+    Trials that OUT holds already, with the same settings, are not run again; with another number of items, or other
+    limits, the changes that it holds are judged anew.
     """
     from edge_es.config import load
     from edge_es.probes.verdicts import Limits
     from edge_es.study.alarm_report import COLUMNS, rows, summary
-    from edge_es.study.alarms import KINDS, Trial, kept_trials
+    from edge_es.study.alarms import Trial, kept_trials
+    from edge_es.study.known import KINDS, Wanted
 
     for one in kind or ():
         if one not in KINDS:
@@ -148,7 +150,7 @@ def alarms(
     over = tree(settings or [])
     config = load(None, over)
     kinds = [one for one in KINDS if not kind or one in kind]
-    named = [Trial(k, n, s, items, truth, over) for s in seed or [0] for n in range(trials) for k in kinds]
+    named = [Trial(Wanted(k, n, s, truth), items, over) for s in seed or [0] for n in range(trials) for k in kinds]
     records = []
     with _progress(len(named)) as say:
         for trial, record in kept_trials(_base(config), named, out, config):

@@ -12,9 +12,10 @@ from edge_es.config import ModelSection
 from edge_es.model import load_base
 from edge_es.pocket.abilities import part_of
 from edge_es.probes.verdicts import Limits
-from edge_es.study import alarms
+from edge_es.study import alarms, known
 from edge_es.study.alarm_report import COLUMNS, dropped, rows, summary
-from edge_es.study.alarms import DROP, HARMLESS, SUITES, Trial, rows_of, scores_of, suites
+from edge_es.study.alarms import Trial, scores_of, suites
+from edge_es.study.known import DROP, HARMLESS, SUITES, Wanted, rows_of
 from service.cli.main import app
 
 ARGUMENTS = ["study", "alarms", "--trials", "1", "--items", "40", "--truth", "500", "--seed", "3", "--json"]
@@ -26,12 +27,14 @@ def test_trials_are_run_once_and_their_truth_is_as_wanted(tmp_path: Path, monkey
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["harmless"]["trials"] == found["drop"]["trials"] == 1
-    assert "alarms-drop-3-000: true loss 0.0" in done.stderr
+    assert "alarms-drop-3-000-40: true loss 0.0" in done.stderr
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out").iterdir()}
-    assert set(records) == {"alarms-drop-3-000", "alarms-harmless-3-000"}
-    drop, harmless = records["alarms-drop-3-000"], records["alarms-harmless-3-000"]
-    assert DROP[0] <= drop["lost"] <= DROP[1] and drop["norm"] > 0 and list(drop["suites"]) == [SUITES[0]]
-    assert harmless["lost"] <= HARMLESS and harmless["norm"] > 0 and set(harmless["suites"]) == set(SUITES)
+    names = {f"{kind}-3-000" for kind in ("drop", "harmless")}
+    assert set(records) == {f"change-{name}" for name in names} | {f"alarms-{name}-40" for name in names}
+    drop, harmless = records["alarms-drop-3-000-40"], records["alarms-harmless-3-000-40"]
+    assert DROP[0] <= drop["lost"] <= DROP[1] and list(drop["suites"]) == [SUITES[0]]
+    assert harmless["lost"] <= HARMLESS and set(harmless["suites"]) == set(SUITES)
+    assert all(records[f"change-{name}"]["scale"] > 0 for name in names)
     assert min(harmless["true_retention"].values()) == pytest.approx(1 - harmless["lost"])
     for record in (drop, harmless):
         assert record["dropped"] == dropped(record, Limits())  # the report judges as the round did
@@ -40,10 +43,12 @@ def test_trials_are_run_once_and_their_truth_is_as_wanted(tmp_path: Path, monkey
             assert one["retention"] == pytest.approx(sum(now) / sum(before))
 
     def never(*_: object) -> None:
-        raise AssertionError("it was run before")
+        raise AssertionError("it was made before")
 
+    monkeypatch.setattr(known, "search", never)
+    larger = CliRunner().invoke(app, [*arguments, "--kind", "drop", "--items", "60"])
+    assert larger.exit_code == 0, larger.output
     monkeypatch.setattr(alarms, "run_trial", never)
-    monkeypatch.setattr(alarms, "Truth", never)
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0 and json.loads(again.stdout) == found
     with pytest.raises(AssertionError):
@@ -57,19 +62,21 @@ def test_suites_are_each_trials_own_and_disjoint_from_the_truth() -> None:
         rows_of(name, "probe", 300, random.Random(name), taken)
     prompts = []
     for number in (0, 1):
-        made = suites(base, Trial("harmless", number, 0, items=60), taken)
+        made = suites(base, Trial(Wanted("harmless", number, 0), 60), taken)
         assert [one.suite.name for one in made] == list(SUITES)
         items = [item for one in made for item in one.suite.items]
         assert all(item.prompt is not None for item in items)
         prompts.append({item.prompt.messages[0].content for item in items if item.prompt})
         assert len(prompts[-1]) == 60 * len(SUITES) and not prompts[-1] & taken
     assert len(prompts[0] & prompts[1]) < 60
-    assert [one.suite.name for one in suites(base, Trial("drop", 7, 0, items=8), taken)] == [SUITES[2]]
+    (larger,) = suites(base, Trial(Wanted("drop", 7, 0), 16), taken)
+    (smaller,) = suites(base, Trial(Wanted("drop", 7, 0), 8), taken)
+    assert larger.suite.items[:8] == smaller.suite.items and smaller.suite.name == SUITES[2]
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_each_suites_ability_makes_enough_items_that_are_held_out(name: str) -> None:
-    items = rows_of(name, "probe", alarms.TRUTH + 2000, random.Random(0), set())
+    items = rows_of(name, "probe", known.TRUTH + 2000, random.Random(0), set())
     assert {part_of(item.key) for item in items} == {"probe"}
 
 

@@ -10,8 +10,8 @@ from edge_es.likelihood import Text, score
 from edge_es.model import Base, load_base
 from edge_es.slices import run
 from edge_es.spaces.delta import Delta
-from edge_es.study.alarms import rows_of
 from edge_es.study.directions import direction
+from edge_es.study.known import rows_of
 from edge_es.study.material import suite
 from edge_es.study.reading import greedy, groups
 

@@ -106,7 +106,7 @@ def test_what_a_learner_receives_comes_first_and_the_oldest_leave() -> None:
     new = [event.id for event in it.events[8:14]]
     assert list(drawn[0]) == new[:4] and list(drawn[1][:2]) == new[4:]
     assert all(set(one) <= kept and len(set(one)) == 4 for one in drawn)
-    at.receive(it.events[14:15], keep=512)
+    at.receive(it.events[14:15], keep=12)
     at.step()
     assert at.journal.rows()[-1].events[0] == it.events[14].id and len(at.journal.rows()[-1].events) == 4
 

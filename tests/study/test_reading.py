@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edge_es.config import ModelSection
-from edge_es.likelihood import Text, score
+from edge_es.likelihood import Text, collate, score
 from edge_es.model import Base, load_base
 from edge_es.slices import run
 from edge_es.spaces.delta import Delta
@@ -24,12 +24,16 @@ def base() -> Base:
 @pytest.fixture(scope="module")
 def texts(base: Base) -> list[Text]:
     taken: set[str] = set()
-    items = [i for name in ("reverse", "count", "sort") for i in rows_of(name, "probe", 60, random.Random(name), taken)]
+    items = rows_of(
+        "count", "probe", 200, random.Random(1), taken
+    )  # of three wordings, enough of each to be read apart
+    items += rows_of("reverse", "probe", 20, random.Random(2), taken)
     random.Random(0).shuffle(items)
     return list(suite(base, [{"prompt": i.prompt, "answer": i.answer} for i in items]).texts)
 
 
 def test_answers_are_those_of_scoring(base: Base, texts: list[Text]) -> None:
+    assert any(collate(base, [texts[i] for i in group]).shared for group in groups(texts))
     rng, shares = random.Random(1), []
     deltas = [Delta()] + [direction(base, texts, texts, rng).delta(size) for size in (20.0, 200.0)]
     for delta in deltas:

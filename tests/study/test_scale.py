@@ -22,7 +22,13 @@ def test_the_loss_at_the_last_level_is_as_wanted(start: float) -> None:
 
 
 def test_a_loss_that_leaps_is_given_up() -> None:
-    assert scale_for(lambda scale, items: float(scale > 3), (0.025, 0.035), LEVELS) is None
+    asked: list[float] = []
+
+    def leaps(scale: float, items: int) -> float:
+        asked.append(scale)
+        return float(scale > 3)
+
+    assert scale_for(leaps, (0.025, 0.035), LEVELS, looks=12) is None and len(asked) == 12
 
 
 def test_wilson() -> None:

@@ -184,16 +184,21 @@ def _dropping(looks: Looks, name: str, items: int) -> tuple[float, float] | None
 def _harmless(looks: Looks, items: int) -> tuple[float, float] | None:
     """(scale, share that the worst suite loses): half of a scale that does harm, or less."""
 
-    def worst(scale: float, n: int) -> float:
-        return max(looks.lost(name, scale, n)[1] for name in SUITES)
+    few = -(-items // 10)
+    shares: dict[str, float] = {}
 
-    harmful = scale_for(worst, HARMFUL, (Level(-(-items // 10), 2.0),), START)
+    def worst(scale: float, n: int) -> float:
+        shares.update((name, looks.lost(name, scale, n)[1]) for name in SUITES)
+        return max(shares.values())
+
+    harmful = scale_for(worst, HARMFUL, (Level(few, 2.0),), START)
     if harmful is None:
         return None
+    order = sorted(SUITES, key=lambda name: -shares[name])  # the first to lose too much spares reading the others
     scale = harmful[0] / 2
-    while (lost := worst(scale, items)) > HARMLESS:
+    while any(looks.lost(name, scale, items)[1] > HARMLESS for name in order):
         scale *= 0.8
-    return scale, lost
+    return scale, worst(scale, items)
 
 
 def _texts(base: Base, items: list[abilities.Item]) -> list[Text]:

@@ -1,7 +1,8 @@
 """The arms of edge-es: the learner's own turn under a configuration, guarded or not."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -31,7 +32,21 @@ class EdgeES:
         self._state = resume(self.journal, base.device)
         self._rng = random.Random(config.search.seed)
         self._begun = False
+        self._waiting: list[str] = []
         self.evaluations = 0
+
+    def receive(
+        self, events: Sequence[Event], keep: int | None = None, centres: Mapping[str, float] | None = None
+    ) -> None:
+        """Further events, as a daemon gets them: the next steps learn from these first, then from all. Of all, the
+        newest `keep` stay; None: all do. `centres`: the running means of the metrics by now."""
+        self._events |= {event.id: event for event in events}
+        surplus = 0 if keep is None else max(0, len(self._events) - keep)
+        for one in list(self._events)[:surplus]:
+            del self._events[one]
+        self._waiting = [one for one in (*self._waiting, *(event.id for event in events)) if one in self._events]
+        if centres is not None:
+            self._around = replace(self._around, centres=centres)
 
     @property
     def delta(self) -> Delta:
@@ -43,10 +58,12 @@ class EdgeES:
 
     def step(self) -> None:
         seen = len(self.journal.rows())
-        ids = list(self._events)
-        drawn = draw(ids, self._state.solved, self._config.learn.batch, self._rng)
-        some = [self._events[ids[i]] for i in drawn]
-        self._state = run(turn(self._state, some, not self._begun, self._around))
+        batch = self._config.learn.batch
+        new, self._waiting = self._waiting[:batch], self._waiting[batch:]
+        ids = [one for one in self._events if one not in new]
+        drawn = [ids[i] for i in draw(ids, self._state.solved, batch - len(new), self._rng)]
+        some = [self._events[one] for one in (*new, *drawn)]
+        self._state = run(turn(self._state, some, bool(new) or not self._begun, self._around))
         self._begun = True
         self.evaluations += evaluations(self.journal.rows()[seen:], self._config)
 

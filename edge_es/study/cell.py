@@ -1,7 +1,5 @@
 """One cell: an arm learns a task with a seed, and is looked at on the way. Its file is the record of it, made once."""
 
-import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from edge_es.config import ModelSection
 from edge_es.errors import InputError
 from edge_es.meter import peak_bytes
 from edge_es.model import load_base
-from edge_es.study import plan
+from edge_es.study import plan, record
 from edge_es.study.arms import Tree, arm, learner
 from edge_es.study.material import Material
 from edge_es.study.measure import Anchor, Checkpoint, anchor_of, checkpoint
@@ -49,11 +47,7 @@ Say = Callable[[float, Checkpoint], None]
 
 def finished(cell: Cell, folder: Path) -> dict[str, Any] | None:
     """The record of a cell that was run to its end with the same settings before; None where there is none."""
-    path = folder / f"{cell.name}.json"
-    if not path.is_file():
-        return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record if record["cell"] == _settings(cell) else None
+    return record.kept(folder / f"{cell.name}.json", "cell", _settings(cell))
 
 
 def run_cell(cell: Cell, folder: Path, say: Say = lambda share, at: None) -> dict[str, Any]:
@@ -86,7 +80,7 @@ def run_cell(cell: Cell, folder: Path, say: Say = lambda share, at: None) -> dic
     # The second step was counted apart, which is slow: it is taken to last as long as the others.
     seconds *= steps / max(1, steps - 1)
     last = checkpoint(at, whole, anchors[id(whole)], steps, seconds)
-    record = {
+    result: dict[str, Any] = {
         "cell": _settings(cell),
         "anchor": {"new_task": anchors[id(whole)].task, "priors": anchors[id(whole)].priors},
         "checkpoints": [one.as_json() for one in found],
@@ -95,12 +89,8 @@ def run_cell(cell: Cell, folder: Path, say: Say = lambda share, at: None) -> dic
         "device": str(base.device),
         "versions": {name: metadata.version(name) for name in ("torch", "transformers", "bitsandbytes")},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{cell.name}.json"
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
-    os.replace(beside, path)
-    return record
+    record.keep(folder / f"{cell.name}.json", result)
+    return result
 
 
 def _learnable(it: Material, anchor: Anchor, subject: Subject) -> None:

@@ -1,6 +1,7 @@
 """The options that several commands share, and how they print: a JSON value, or a table for people."""
 
 import json
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,26 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", exists=True, dir_okay=False, help="Configuration file (TOML).")
 ]
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="In place of a setting, as in TOML.")
+]
+
+
+def tree(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE, dotted keys and values as in TOML, as nested tables. Raises BadParameter."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        *sections, name = key.strip().split(".")
+        at = found
+        for section in sections:
+            at = at.setdefault(section, {})
+        try:
+            at[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise typer.BadParameter(f"{pair}: write it like search.alpha=0.5", param_hint="--set") from None
+    return found
 
 
 def print_json(value: Any) -> None:

@@ -1,7 +1,6 @@
 """`edge-es study`: the paper's experiment on a model that runs here, cell by cell, resumable; and its tuning grids."""
 
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import AsJson, print_json, print_table
+from service.cli import trials
+from service.cli.options import AsJson, Settings, print_json, print_table, tree
 
 if TYPE_CHECKING:
     from edge_es.study.cell import Cell, Say
     from edge_es.study.measure import Checkpoint
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Experiments on a model that runs here.")
+for command in (trials.noise, trials.sequence, trials.alarms):
+    app.command(command.__name__)(command)
 
 Arms = Annotated[list[str] | None, typer.Option("--arm", help="An arm; may be given more than once.")]
 Tasks = Annotated[
@@ -39,25 +41,6 @@ Items = Annotated[
 Events = Annotated[
     int | None, typer.Option("--events", min=1, help="Items to learn from; the first 512 ship with the model.")
 ]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="In place of an arm's setting, as in TOML.")
-]
-
-
-def _tree(pairs: list[str]) -> dict[str, Any]:
-    """KEY=VALUE, dotted keys and values as in TOML, as nested tables."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        *sections, name = key.strip().split(".")
-        at = found
-        for section in sections:
-            at = at.setdefault(section, {})
-        try:
-            at[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise typer.BadParameter(f"{pair}: write it like search.alpha=0.5", param_hint="--set") from None
-    return found
 
 
 @dataclass(frozen=True)
@@ -139,7 +122,7 @@ def forgetting(
     for learned in {learned for _, learned, _ in named}:
         plan.can_learn(learned, subject)
     budget = evaluations or (plan.QUICK_EVALUATIONS if quick else plan.EVALUATIONS)
-    rest = (budget, looks, items, events or plan.EVENTS, until, _tree(settings or []), subject)
+    rest = (budget, looks, items, events or plan.EVENTS, until, tree(settings or []), subject)
     cells = [Cell(a, t, s, *rest) for a, t, s in named]
     records = _run([_Placed(cell, out, cell.name) for cell in cells])
     found = summary(records)
@@ -178,7 +161,7 @@ def grid(
     from edge_es.study.grid import CRITERION, Tried, best, named
     from edge_es.study.subject import Subject
 
-    subject, over = Subject(model, stories, tuple(prior or ())), _tree(settings or [])
+    subject, over = Subject(model, stories, tuple(prior or ())), tree(settings or [])
     arms = [known(name) for name in arm] if arm else [one for one in ARMS.values() if one.grid]
     if without := [one.name for one in arms if not one.grid]:
         raise InputError(f"arm {without[0]} has no grid: it has the settings of es-adapter", "arm")

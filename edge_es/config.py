@@ -36,10 +36,16 @@ class SearchSection(Section):
     )
     rank: int = Field(1, ge=1, le=64, description="input directions a layer that one input side searches")
     target_modules: list[str] = Field(
-        ["all-linear"],
+        ["k_proj", "v_proj", "o_proj"],
         min_length=1,
         description="linears among which the search chooses, by the end of their names; ['all-linear']: every one, "
         "which is also what a model gets that has none of the names",
+    )
+    tokens: Literal["all", "unexpected", "both"] = Field(
+        "all",
+        description="adapter: the feedback's tokens by whose inputs directions are found; all finds new wordings; "
+        "unexpected, those that do not lead the model to the demonstrated answer, finds where a known request is to be "
+        "answered otherwise",
     )
     max_rank: int = Field(16, ge=1, le=256, description="rank budget of the whole delta; parts beyond it are merged")
     population: int = Field(64, ge=2, description="members a step; even, since they come in antithetic pairs")
@@ -56,7 +62,7 @@ class SearchSection(Section):
     )
     anneal: bool = Field(True, description="shorten the steps as more of the feedback is solved")
     focus: bool = Field(
-        True, description="adapter: search the linears of one layer that gain most for their harm; false: all linears"
+        True, description="adapter: search only linears that gain most, or most for their harm; false: all targets"
     )
     shrink: bool = Field(False, description="scale each step by how reliable the fitness has been of late")
     shaping: Literal["zscore", "rank"] = "zscore"
@@ -123,7 +129,7 @@ class LearnSection(Section):
     kl_below: float = Field(
         0.1, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness; 0: never"
     )
-    kl_weight: float = Field(1.0, ge=0, description="nats of what is taught that a nat of KL weighs")
+    kl_weight: float = Field(30.0, ge=0, description="nats of what is taught that a nat of KL weighs")
     task_tokens: int = Field(64, ge=1, description="longest answer that a graded task is given")
     memory_budget: str = Field("auto", description="'auto' or a size such as '8GiB'")
 

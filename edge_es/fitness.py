@@ -129,7 +129,8 @@ def joined(parts: Sequence[Fitness]) -> Fitness:
 
 
 def reliability(scores: np.ndarray) -> float | None:
-    """Split-half reliability of the members' fitness, stepped up by Spearman-Brown; None under two events.
+    """Split-half reliability of the members' fitness, stepped up by Spearman-Brown; None under two events. A negative
+    correlation is stepped up alike, so that the mean of what noise gives is 0.
 
     scores: (events, members) z-scores; the halves are the even and the odd events.
     """
@@ -139,4 +140,4 @@ def reliability(scores: np.ndarray) -> float | None:
     if first.std() == 0 or second.std() == 0:
         return 0.0
     r = float(np.corrcoef(first, second)[0, 1])
-    return 2 * r / (1 + r) if r > 0 else r
+    return 2 * r / (1 + abs(r))

@@ -5,10 +5,11 @@ much the fitness feels it: the mean squared half-difference of its pairs is sigm
 whatever its size. The same members' mean KL to the anchor on protected texts is what the block's noise does to prior
 abilities.
 
-Of each candidate, that set of one layer's blocks is searched which has the most (sum of gains)^2 / (sum of drifts):
-what a step gains for its harm, times what there is to gain. Other blocks would only add noise to every step, and
-forgetting. Sets within one layer alone, since single blocks scatter too much to be ranked after a few pairs; one of
-each candidate, since what is new in a prompt and what is to be answered otherwise are learned in different places.
+Of inputs that are new, the fewest blocks are kept that have most of the gain, whatever their layer: such directions
+do little harm. Where an answer is to differ, prior abilities read the same directions; there that set of one layer's
+blocks is kept which has the most (sum of gains)^2 / (sum of drifts): what a step gains for its harm, times what there
+is to gain. Within one layer, since single blocks scatter too much to be ranked after a few pairs. Other blocks would
+only add noise to every step, and forgetting.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,11 @@ from edge_es.spaces.input_side import orthonormal
 
 SCOUTS = 4  # pairs that each block is tried with
 SCOUT_EVENTS = 8
+MOST = 0.9  # share of the gain of new inputs that is kept
 SCOUT_TEXTS = 16  # protected ones
 LEAST_DRIFT = 1e-7  # nats a token: what rounding makes of none
 
-Block = tuple[int, str]  # (candidate, linear)
+Block = tuple[str, str]  # (candidate, linear)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,12 @@ class Felt:
 
 
 def scouted(
-    evaluator: Evaluator, delta: Delta, sides: Sequence[InputSide], ask: Ask, events: Sequence[Event], protected: int
+    evaluator: Evaluator,
+    delta: Delta,
+    sides: Mapping[str, InputSide],
+    ask: Ask,
+    events: Sequence[Event],
+    protected: int,
 ) -> Slices[dict[Block, Felt]]:
     """Every block of the candidates around `delta`. `ask` gives seed, step, sigma and the rest; its pairs and events
     are replaced. protected: how many protected texts there are, from all over which some are watched. NaN where the
@@ -58,7 +65,7 @@ def scouted(
     raw: list[np.ndarray] = []
     drifts: list[np.ndarray] = []
     blocks: list[Block] = []
-    for at, side in enumerate(sides):
+    for candidate, side in sides.items():
         scouting = replace(
             ask,
             pairs=range(SCOUTS * len(side.slots)),
@@ -73,7 +80,7 @@ def scouted(
         raw.append(scores.raw[:, order])
         if scores.drift is not None:
             drifts.append(scores.drift[order])
-        blocks += [(at, name) for name in side.slots]
+        blocks += [(candidate, name) for name in side.slots]
     members = combine(np.concatenate(raw, axis=1), [event.kind for event in some], None, 0.0).members
     gains = (((members[::2] - members[1::2]) / 2) ** 2).reshape(-1, SCOUTS).mean(1)
     harms = np.concatenate(drifts).reshape(-1, 2 * SCOUTS).mean(1) if drifts else [None] * len(blocks)
@@ -84,22 +91,40 @@ def scouted(
 
 
 def chosen(felt: Mapping[Block, Felt]) -> list[Block]:
-    """The best set of each candidate, in the order in which their blocks stand. Empty where nothing was felt or it is
-    not finite."""
+    """What is kept of the candidates, in the order in which the blocks stand. Empty where nothing was felt or it is not
+    finite."""
     if not np.isfinite([value for one in felt.values() for value in (one.gain, one.harm)]).all():
         return []
-    groups: dict[tuple[int, str], list[Block]] = {}
+    kept = [*_most({b: one.gain for b, one in felt.items() if b[0] == "all"}), *_best_of_a_layer(felt, "unexpected")]
+    return [block for block in felt if block in kept]
+
+
+def _most(gains: Mapping[Block, float]) -> list[Block]:
+    """The fewest blocks that together have MOST of the gain."""
+    kept: list[Block] = []
+    reached, whole = 0.0, sum(gains.values())
+    for block in sorted(gains, key=lambda block: -gains[block]):
+        if reached >= MOST * whole:
+            break
+        kept.append(block)
+        reached += gains[block]
+    return kept
+
+
+def _best_of_a_layer(felt: Mapping[Block, Felt], candidate: str) -> list[Block]:
+    """The set of one layer's blocks with the highest squared gain for its harm."""
+    layers: dict[str, list[Block]] = {}
     for block in sorted(felt, key=lambda block: -felt[block].gain / felt[block].harm):
-        groups.setdefault((block[0], layer_of(block[1])), []).append(block)
-    best: dict[int, tuple[float, list[Block]]] = {}
-    for (candidate, _), blocks in groups.items():
+        if block[0] == candidate:
+            layers.setdefault(layer_of(block[1]), []).append(block)
+    best: list[Block] = []
+    most = 0.0
+    for blocks in layers.values():
         for count in range(1, len(blocks) + 1):  # the best set of one size holds those with the highest quotients
             whole = total([felt[block] for block in blocks[:count]])
-            worth = whole.gain**2 / whole.harm
-            if worth > best.get(candidate, (0.0, []))[0]:
-                best[candidate] = (worth, blocks[:count])
-    kept = [block for _, blocks in best.values() for block in blocks]
-    return [block for block in felt if block in kept]
+            if whole.gain**2 / whole.harm > most:
+                best, most = blocks[:count], whole.gain**2 / whole.harm
+    return best
 
 
 def total(some: Sequence[Felt]) -> Felt:
@@ -115,13 +140,14 @@ def layer_of(name: str) -> str:
     return ".".join(path[: index + 1])
 
 
-def joined(sides: Sequence[InputSide], blocks: Sequence[Block]) -> InputSide:
-    """One input side that reads what these blocks read; the linears in the order of the candidates'."""
+def joined(sides: Mapping[str, InputSide], blocks: Sequence[Block]) -> InputSide:
+    """One input side that reads what these blocks read. The candidates are of the same linears."""
+    whole = next(iter(sides.values()))
     a: dict[str, torch.Tensor] = {}
-    for name in sides[0].a:
-        own = [sides[at].a[name] for at, linear in blocks if linear == name]
+    for name in whole.a:
+        own = [sides[candidate].a[name] for candidate, linear in blocks if linear == name]
         if own:
             live = torch.cat([rows[rows.any(1)] for rows in own])
             a[name] = own[0] if len(own) == 1 else orthonormal(live, len(live))
-    rows = {name: kept for name, kept in sides[0].rows.items() if name in a}
-    return InputSide(a, {name: sides[0].outs[name] for name in a}, rows)
+    rows = {name: kept for name, kept in whole.rows.items() if name in a}
+    return InputSide(a, {name: whole.outs[name] for name in a}, rows)

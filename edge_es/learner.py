@@ -28,6 +28,7 @@ T = TypeVar("T")  # an event, or its id
 
 LEAST_SHRINKAGE = 0.05
 NEAR_TEXTS = 64  # protected texts that the canary watches
+LOOK = 10  # attempts after which it is looked anew which they are
 NEAR_AT_ONCE = 8  # of those, how many the KL in the fitness watches in one step: others in the next
 
 
@@ -163,17 +164,12 @@ def bound(noise_kl: float | None, search: SearchSection) -> float:
 
 def _stats(state: State, fitness: Fitness) -> dict[str, Any]:
     return {
-        "fitness_mean": {kind: _finite(mean) for kind, mean in fitness.means.items()},
+        "fitness_mean": {kind: renewal.finite(mean) for kind, mean in fitness.means.items()},
         "fitness_reliability": fitness.reliability,
         "tie_rate": fitness.tie_rate,
-        "kl": _finite(fitness.kl),
+        "kl": renewal.finite(fitness.kl),
         "novelty_share": state.novelty,
     }
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no NaN: what is not finite is recorded as unknown, and the gate says why it was rejected."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def reject(state: State, row: Row, reason: str, journal: Journal) -> State:
@@ -199,16 +195,21 @@ def _close(state: State, config: Config) -> bool:
 
 
 def look_around(state: State, around: Surroundings) -> Slices[State]:
-    """Finds the protected texts to watch: those that the active input side reads most, or some from all over."""
-    if state.near is not None or not around.protected:
+    """Finds the protected texts to watch: those that the active input side reads most, and once steps were taken, those
+    that drifted most from the anchor; some from all over where the space has no input side. Every LOOK attempts."""
+    if not around.protected or (state.near is not None and state.attempt - state.looked < LOOK):
         return state
-    side = state.delta.active.basis
-    if not isinstance(side, InputSide):
+    side, room = state.delta.active.basis, room_of(state, around)
+    if state.near is None and not isinstance(side, InputSide):
         count = len(around.protected)
-        spread = range(0, count, max(1, count // NEAR_TEXTS))
-        return replace(state, near=tuple(spread)[:NEAR_TEXTS])
-    near = yield from nearest(around.base, side, around.protected, NEAR_TEXTS, room_of(state, around))
-    return replace(state, near=near)
+        near = tuple(range(0, count, max(1, -(-count // NEAR_TEXTS))))
+    elif state.near is None and isinstance(side, InputSide):
+        near = yield from nearest(around.base, side, around.protected, NEAR_TEXTS, room)
+    else:
+        texts = around.protected
+        each = yield from kl(around.base, state.delta, texts, room.tokens(around.base, texts, distributions=2))
+        near = tuple(each.argsort(descending=True, stable=True)[:NEAR_TEXTS].tolist())
+    return replace(state, near=near, looked=state.attempt)
 
 
 def near_texts(state: State, around: Surroundings) -> list[Text]:

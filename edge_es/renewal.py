@@ -1,6 +1,7 @@
 """Renewal of the basis: what the search may move, made anew when feedback or configuration asks for another."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,6 @@ from edge_es.spaces.input_side import captured_share
 from edge_es.spaces.make import make_basis
 from edge_es.state import State, Surroundings, asking, evaluator_of, room_of
 
-CANDIDATES = ("all", "unexpected")  # tokens by which an input side was found, in the order of `input_side.Found`
 STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
 
 
@@ -54,13 +54,13 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
     room = room_of(state, around)
     made = yield from make_basis(around.base, delta, around.config, texts, around.protected, room)
     stats: dict[str, Any] = {}
-    basis, captured, noise_kl = made.candidates[0], None, None
+    basis, captured, noise_kl = next(iter(made.candidates.values())), None, None
     if isinstance(basis, InputSide):
-        sides = [side for side in made.candidates if isinstance(side, InputSide)]
+        sides = {key: side for key, side in made.candidates.items() if isinstance(side, InputSide)}
         if search.focus and len(basis.a) > 1:
             ask, watched = asking(state, around, state.attempt + 1), len(around.protected)
             felt = yield from scouted(evaluator_of(around), delta, sides, ask, events, watched)
-            stats["scouted"] = {f"{CANDIDATES[at]} {name}": [one.gain, one.drift] for (at, name), one in felt.items()}
+            stats["scouted"] = {" ".join(block): [finite(one.gain), finite(one.drift)] for block, one in felt.items()}
             if kept := chosen(felt):
                 basis = joined(sides, kept)
                 noise_kl = total([felt[block] for block in kept]).drift
@@ -81,6 +81,11 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
         near=None,
         aged=0,
     )
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no NaN: what is not finite is recorded as unknown."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _publish(
@@ -119,5 +124,5 @@ def _protection(config: Config, around: Surroundings) -> str:
     if search.space != "adapter":
         return f"{search.space} of {where}{masked}"
     energy = config.guards.protect.energy if around.protected else 0.0
-    focus = ", the best of one layer" if search.focus else ""
+    focus = ", the best of them" if search.focus else ""
     return f"rank {search.rank} in {where}{focus}{masked}; {energy:g} of the protected energy removed"

@@ -26,7 +26,7 @@ class State:
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
     noise_kl: mean KL to the anchor of its members on protected texts then, nats a token; None: not measured.
     reliability: running mean of the fitness' split-half reliability since the newest side or rollback.
-    near: which of the protected texts that side reads most, from the side and the texts alone; None: not sought yet.
+    near: which of the protected texts are watched; None: not sought yet. looked: the attempt when they were sought.
     solved: event -> share of members that solved it when they last met it, since the newest rollback, in the order of
     the last look. aged: steps behind the delta since the active part began.
     protection: what the active input side was made under, so that a changed configuration makes a new one.
@@ -42,6 +42,7 @@ class State:
     protection: str | None = None
     reliability: float | None = None
     near: tuple[int, ...] | None = None
+    looked: int = 0
     solved: Mapping[str, float] = field(default_factory=dict)
     aged: int = 0
 

@@ -33,10 +33,10 @@ LEAST_UNEXPECTED = 1e-4  # mean over tokens; below it the answers are known alre
 
 @dataclass(frozen=True)
 class Found:
-    """Candidates of an input side, the first by all tokens, the second, where there are answers, by the unexpected
-    ones; and what share of the feedback inputs' energy is novel (None: nothing was protected), mean over layers."""
+    """Candidates of an input side, by the tokens that they were found by; and what share of the feedback inputs' energy
+    is novel (None: nothing was protected), mean over layers."""
 
-    sides: tuple[InputSide, ...]
+    sides: Mapping[str, InputSide]
     novelty_share: float | None
 
 
@@ -49,31 +49,33 @@ def find(
     rank: int,
     energy: float,
     room: Plan,
+    tokens: str = "all",
 ) -> Slices[Found]:
     """Candidates for the input side of `layers` for this feedback. `protected` may be empty (then, or with energy 0,
-    nothing is spared)."""
+    nothing is spared). tokens: all, unexpected or both; where no answer has an unexpected one, all are taken."""
     leaders = _shared_inputs(base, feedback[0])
     guard = energy > 0 and len(protected) > 0
     room = replace(room, room=room.room // 2)  # the other half is the sketches'
-    unexpected = yield from _unexpected(base, delta, feedback, room)
-    weighings = [None, unexpected] if unexpected is not None else [None]
-    rows: list[dict[str, torch.Tensor]] = [{} for _ in weighings]
+    unexpected = (yield from _unexpected(base, delta, feedback, room)) if tokens != "all" else None
+    weighings: dict[str, list[torch.Tensor] | None] = {} if unexpected is None else {"unexpected": unexpected}
+    if tokens != "unexpected" or not weighings:
+        weighings = {"all": None, **weighings}
+    rows: dict[str, dict[str, torch.Tensor]] = {candidate: {} for candidate in weighings}
     shares: list[float] = []  # of each leader: novel
     for group in _groups(base, list(dict.fromkeys(leaders[name] for name in layers)), min(MEMORY, room.room)):
         softened: dict[str, Softening] = {}
         if guard:
             prior = yield from _sketches(base, delta, protected, group, {}, None, room)
             softened = {name: _softening(sketch, energy) for name, (sketch, _) in prior.items()}
-        for weights, made in zip(weighings, rows, strict=True):
+        for candidate, weights in weighings.items():
             fresh = yield from _sketches(base, delta, feedback, group, softened, weights, room)
             for name, (sketch, whole) in fresh.items():
                 values, vectors = sketch.directions()
                 live = vectors[:rank][values[:rank] > 1e-6 * whole]
-                made[name] = orthonormal(softened[name](live) if guard else live, rank)
-                if weights is None:
-                    shares.append(sketch.total / whole)
+                rows[candidate][name] = orthonormal(softened[name](live) if guard else live, rank)
+                shares.append(sketch.total / whole)
     outs = base.outs(layers)
-    sides = tuple(InputSide({name: made[leaders[name]] for name in layers}, outs) for made in rows)
+    sides = {key: InputSide({name: made[leaders[name]] for name in layers}, outs) for key, made in rows.items()}
     return Found(sides, sum(shares) / len(shares) if guard else None)
 
 

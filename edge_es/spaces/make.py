@@ -1,6 +1,6 @@
 """The basis that a configuration asks for, made for a batch of feedback, or candidates to choose from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_es.config import Config
@@ -20,9 +20,9 @@ from edge_es.spaces.weights import scale_blocks
 
 @dataclass(frozen=True)
 class Made:
-    """A basis, or several to choose from, and what was measured when input sides were found (`input_side.Found`)."""
+    """A basis, or several to choose from, by name, and what was measured when input sides were found."""
 
-    candidates: tuple[Basis, ...]
+    candidates: Mapping[str, Basis]
     novelty_share: float | None = None
 
 
@@ -47,9 +47,11 @@ def make_basis(
     kept = yield from kept_units(base, delta, units, guards.mask, search.seed, feedback, room)
     if search.space == "full":
         shapes = {name: (linear.out_features, linear.in_features) for name, linear in linears.items()}
-        return Made((Entries(shapes, kept, base.device),))
+        return Made({search.space: Entries(shapes, kept, base.device)})
     if search.space == "scales":
         blocks = {name: scale_blocks(linear) for name, linear in linears.items()}
-        return Made((Scales({n: norms(linears[n], blocks[n][0], kept.get(n)) for n in layers}, blocks, kept),))
-    found = yield from find(base, delta, layers, feedback, protected, search.rank, guards.protect.energy, room)
-    return Made(tuple(replace(side, rows=kept) for side in found.sides), found.novelty_share)
+        lengths = {name: norms(linears[name], blocks[name][0], kept.get(name)) for name in layers}
+        return Made({search.space: Scales(lengths, blocks, kept)})
+    energy = guards.protect.energy
+    found = yield from find(base, delta, layers, feedback, protected, search.rank, energy, room, search.tokens)
+    return Made({key: replace(side, rows=kept) for key, side in found.sides.items()}, found.novelty_share)

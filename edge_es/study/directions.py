@@ -42,7 +42,7 @@ def direction(base: Base, feedback: Sequence[Text], protected: Sequence[Text], r
     if learned:
         energy = rng.choice((0.0, ENERGY))
         some, kept = rng.sample(feedback, FEEDBACK), rng.sample(protected, PROTECTED)
-        side = run(find(base, Delta(), names, some, kept, rank, energy, OPEN)).sides[0]
+        side = run(find(base, Delta(), names, some, kept, rank, energy, OPEN)).sides["all"]
     else:
         a = {name: _orthonormal(base.model.get_submodule(name).in_features, rank, generator) for name in names}
         side = InputSide({name: one.to(base.device) for name, one in a.items()}, base.outs(names))

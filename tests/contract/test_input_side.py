@@ -16,7 +16,7 @@ def test_the_nearest_protected_texts_hold_what_the_feedback_brings(base: Base) -
     alike = text_of(base, Exchange(Prompt.user("QQQ"), "a"))
     feedback = [text_of(base, Exchange(Prompt.user("QQ? " * n), "no")) for n in (1, 2, 3)]
     texts = [*some[:5], alike, *some[5:]]
-    side = run(find(base, Delta(), base.targets(["k_proj"]), feedback, texts, 1, 0.8, OPEN)).sides[0]
+    side = run(find(base, Delta(), base.targets(["k_proj"]), feedback, texts, 1, 0.8, OPEN)).sides["all"]
     found = run(nearest(base, side, texts, 3, OPEN))
     assert found[0] == 5 and len(set(found)) == 3
     tight = replace(OPEN, slice_tokens=1)  # a text a batch: the same order

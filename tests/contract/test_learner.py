@@ -154,7 +154,7 @@ def test_each_guard_alone(base: Base, guards: GuardsSection, holds: Any) -> None
 
 @pytest.mark.parametrize("modules", [["q_proj"], ["o_proj", "down_proj"], ["all-linear"], ["no_such_name"]])
 def test_the_search_moves_the_modules_it_is_given(base: Base, modules: list[str]) -> None:
-    search = SearchSection(population=8, sigma=0.1, alpha=0.2, rank=2, target_modules=modules)
+    search = SearchSection(population=8, sigma=0.1, alpha=0.2, rank=2, target_modules=modules, focus=False)
     state, around = start(base, configuration(search=search))
     state = run(turn(state, demonstrations(4), True, around))
     ends = {name.rpartition(".")[2] for name in state.delta.merged}
@@ -178,6 +178,7 @@ def test_a_step_is_as_long_as_the_fitness_has_been_reliable(base: Base) -> None:
 
 def test_steps_shorten_as_feedback_is_solved(base: Base) -> None:
     config = configuration()
+    config = configuration(search=config.search.model_copy(update={"step_kl": None}))
     state, around = start(base, config)
     state = run(turn(state, demonstrations(6), True, around))
     for known in ({}, {f"other-{i}": 1.0 for i in range(40)}):

@@ -48,8 +48,9 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
     if state.delta.parts:
         state.delta.same_space(search.space)
     delta, merged = state.delta, ""
-    if search.space == "adapter" and delta.parts and rank(delta) + search.rank > search.max_rank:
-        delta, loss = consolidate(delta, max(1, search.max_rank - search.rank))
+    more = search.rank * (2 if search.tokens == "both" else 1)
+    if search.space == "adapter" and delta.parts and rank(delta) + more > search.max_rank:
+        delta, loss = consolidate(delta, max(1, search.max_rank - more))
         merged = f"{len(state.delta.parts)} parts merged, {loss:.2%} of the delta's norm lost"
     room = room_of(state, around)
     made = yield from make_basis(around.base, delta, around.config, texts, around.protected, room)
@@ -125,4 +126,5 @@ def _protection(config: Config, around: Surroundings) -> str:
         return f"{search.space} of {where}{masked}"
     energy = config.guards.protect.energy if around.protected else 0.0
     focus = ", the best of them" if search.focus else ""
-    return f"rank {search.rank} in {where}{focus}{masked}; {energy:g} of the protected energy removed"
+    read = "" if search.tokens == "all" else f" by {search.tokens} tokens"
+    return f"rank {search.rank}{read} in {where}{focus}{masked}; {energy:g} of the protected energy removed"

@@ -6,10 +6,10 @@ orthonormal. The floor is the eigenvalue of P at which its leading directions ho
 it a direction is as good as removed, far below it as good as free. With energy 0 they are the feedback's own principal
 directions, as EVA initialisation takes them (arXiv 2410.07170).
 
-F is taken twice, for two candidates: over all tokens, which finds what is new in the inputs (a new wording), and over
-those tokens of the answers whose successor the model does not expect, which finds where a known input is to be answered
-otherwise (a new style). `focus.py` chooses among them. Layers whose inputs are one and the same tensor (q, k, v; gate,
-up) share one sketch, and layers are taken a group at a time, so that memory stays bounded.
+F is taken over all tokens, which finds what is new in the inputs (a new wording), or over those tokens whose successor
+in a demonstrated answer the model does not expect, which finds where a known input is to be answered otherwise (a new
+style); or over each, for two candidates. `focus.py` chooses the linears. Layers whose inputs are one and the same
+tensor (q, k, v; gate, up) share one sketch, and layers are taken a group at a time, so that memory stays bounded.
 """
 
 from collections.abc import Mapping, Sequence

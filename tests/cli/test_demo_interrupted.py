@@ -44,4 +44,5 @@ def test_the_daemon_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
     assert b"the daemon was stopped" in err
     assert b"Traceback" not in err
     assert not alive(pid)
-    assert list(temporary.iterdir()) == []
+    # torch keeps a cache of its own there, once it has run a model.
+    assert [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")] == []

@@ -55,7 +55,7 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
     room = room_of(state, around)
     made = yield from make_basis(around.base, delta, around.config, texts, around.protected, room)
     stats: dict[str, Any] = {}
-    basis, captured, noise_kl = next(iter(made.candidates.values())), None, None
+    basis, captured, noise_kl = made.basis, None, None
     if isinstance(basis, InputSide):
         sides = {key: side for key, side in made.candidates.items() if isinstance(side, InputSide)}
         if search.focus and len(basis.a) > 1:

@@ -25,6 +25,11 @@ class Made:
     candidates: Mapping[str, Basis]
     novelty_share: float | None = None
 
+    @property
+    def basis(self) -> Basis:
+        """The first of them, which is whole where there is nothing to choose by."""
+        return next(iter(self.candidates.values()))
+
 
 def make_basis(
     base: Base, delta: Delta, config: Config, feedback: Sequence[Text], protected: Sequence[Text], room: Plan

@@ -4,18 +4,19 @@ A harmless trial is a change, not zero, by which no suite loses more than 0.5% o
 verdict `dropped` for any of the suites, which in a daemon is a rollback. A drop is a change by which one suite loses
 2.5 to 3.5 points; it is missed where that suite's verdict is another. `known` says what is true by which items.
 
-A suite's probe items are made anew for each trial, of the part that is held out of training; none of them is among the
-items by which truth is known. Larger suites of a trial begin with the items of smaller ones. The verdict is that of a
-probe round (`retention.probe_round`) against the anchor's scores.
+A suite's probe items are drawn anew for each trial from a reserve, which has none of the items by which truth is known.
+Larger suites of a trial begin with the items of smaller ones. The verdict is that of a probe round
+(`retention.probe_round`) against the anchor's scores.
 """
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_es.config import Config
+from edge_es.errors import InputError
 from edge_es.feedback import Prompt
 from edge_es.memory import OPEN
 from edge_es.model import Base
@@ -23,10 +24,8 @@ from edge_es.probes.scoring import Encoded, encode
 from edge_es.probes.suites import Item, Suite
 from edge_es.retention import probe_round
 from edge_es.slices import run
-from edge_es.spaces.delta import Delta
 from edge_es.study import record
-from edge_es.study.known import Change, Truth, Wanted, known_change, rows_of
-from edge_es.study.reading import greedy
+from edge_es.study.known import RESERVE, Change, Truth, Wanted, known_change
 
 BATCH_TOKENS = 1024  # of a probe round: small batches of this small model are quicker, and scores do not depend on it
 
@@ -44,24 +43,35 @@ class Trial:
         return f"alarms-{self.change.name}-{self.items}"
 
     def settings(self) -> dict[str, Any]:
-        return {**asdict(self.change), "items": self.items, "over": dict(self.over or {})}
+        return {**self.change.settings(), "items": self.items, "over": dict(self.over or {})}
 
 
-def suites(base: Base, trial: Trial, taken: set[str]) -> list[Encoded]:
-    """Probe suites of this trial alone, none of whose items is in `taken`: of a drop, that which drops."""
+def places(trial: Trial, suite: str) -> list[int]:
+    """Which items of the reserve are the suite's in this trial. Raises InputError where it has not so many."""
+    if trial.items > RESERVE:
+        raise InputError(f"a suite of {trial.items} items is larger than the reserve of {RESERVE}")
+    order = list(range(RESERVE))
+    random.Random(f"alarms-{trial.change.name} {suite} items").shuffle(order)
+    return order[: trial.items]
+
+
+def suites(truth: Truth, trial: Trial) -> list[Encoded]:
+    """Probe suites of this trial; of a drop, that which drops."""
     found = []
     for name in trial.change.suites:
-        rng = random.Random(f"alarms-{trial.change.name} {name} items")
-        items = [Item(Prompt.user(i.prompt), i.answer) for i in rows_of(name, "probe", trial.items, rng, set(taken))]
-        found.append(encode(base, Suite(name, "generation", tuple(items))))
+        some = [truth.reserve(name)[i] for i in places(trial, name)]
+        items = tuple(Item(Prompt.user(one.prompt), one.answer) for one in some)
+        found.append(encode(truth.base, Suite(name, "generation", items)))
     return found
 
 
 def run_trial(truth: Truth, trial: Trial, change: Change, config: Config) -> dict[str, Any]:
     """Its record."""
-    base = truth.base
-    probes = suites(base, trial, truth.taken)
-    reference = {one.suite.name: [float(x) for x in greedy(base, Delta(), one.texts)] for one in probes}
+    base, probes = truth.base, suites(truth, trial)
+    reference = {
+        name: [float(right) for right in truth.right_of_reserve(name, places(trial, name))]
+        for name in trial.change.suites
+    }
     room = replace(OPEN, slice_tokens=BATCH_TOKENS)
     round_ = run(
         probe_round(

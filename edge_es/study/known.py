@@ -1,13 +1,17 @@
 """Changes whose true loss is known: a random direction, at a scale at which just so much is lost.
 
 Truth is measured on items of the abilities that can make thousands of distinct ones, all of the part that is held out
-of training, made once for all changes of a seed. For a drop it is the accuracy on 5,000 items of its suite; for a
-harmless change that on 1,000 of each of the five, of which the worst counts. It has a standard error of 0.25 points (a
-drop) and 0.15 (a suite of a harmless change).
+of training. For a drop it is the accuracy on 5,000 items of its suite; for a harmless change that on 1,000 of each of
+the five, of which the worst counts. It has a standard error of 0.25 points (a drop) and 0.15 (a suite of a harmless
+change).
+
+The items of a seed are drawn together and parted at random: those of truth, the same for all changes, and a reserve, of
+which probe suites are drawn. Drawn one after the other they would differ in kind: of the short words and rows of digits
+there are few, and whoever draws first takes them.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +37,7 @@ HARMLESS = 0.005  # most that any suite loses of its accuracy
 HARMFUL = (0.03, 0.12)  # what a harmless change is halved from, so that it is not one that does nothing
 DROP = (0.025, 0.035)  # points of accuracy
 TRUTH = 5000
+RESERVE = 10_000  # items of each suite
 TASK_TEXTS = 64  # of each ability, train part, that input sides are learned from
 DIRECTIONS = 10  # most that are tried for a change
 START = 4.0  # norm that is looked at first
@@ -61,6 +66,9 @@ class Wanted:
         """Items of each suite."""
         return self.truth // len(self.suites)
 
+    def settings(self) -> dict[str, Any]:
+        return {**asdict(self), "reserve": RESERVE}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -79,16 +87,13 @@ def rows_of(name: str, part: str, count: int, rng: random.Random, taken: set[str
 
 
 class Truth:
-    """The items by which truth is known, and what input sides are learned from. taken: prompts of the former."""
+    """The items of a seed, what the anchor answers on them, and what input sides are learned from."""
 
     def __init__(self, base: Base, seed: int, count: int) -> None:
         self.base, self.seed, self.count = base, seed, count
-        self.taken: set[str] = set()
-        self.texts: dict[str, list[Text]] = {}
-        for name in SUITES:
-            items = rows_of(name, "probe", count, random.Random(f"alarms {seed} {name} truth"), self.taken)
-            self.texts[name] = _texts(base, items)
+        self._pools: dict[str, tuple[list[Text], list[abilities.Item]]] = {}
         self._right: dict[str, list[bool]] = {}
+        self._reserved: dict[str, dict[int, bool]] = {}
 
     @cached_property
     def train(self) -> list[list[Text]]:
@@ -96,11 +101,34 @@ class Truth:
         rng, seen = random.Random(f"alarms {self.seed} train"), set[str]()
         return [_texts(self.base, rows_of(name, "train", TASK_TEXTS, rng, seen)) for name in SUITES]
 
+    def texts(self, name: str) -> list[Text]:
+        """By which the truth of a suite is known."""
+        return self._pool(name)[0]
+
+    def reserve(self, name: str) -> list[abilities.Item]:
+        """Of which probe suites are drawn."""
+        return self._pool(name)[1]
+
     def right(self, name: str, items: int) -> list[bool]:
         """Whether the anchor is right, on the first items of a suite."""
-        known, texts = self._right.setdefault(name, []), self.texts[name][:items]
+        known, texts = self._right.setdefault(name, []), self.texts(name)[:items]
         known += greedy(self.base, Delta(), texts[len(known) :])
         return known[:items]
+
+    def right_of_reserve(self, name: str, places: Sequence[int]) -> list[bool]:
+        """Whether the anchor is right, on these items of the reserve."""
+        known, reserve = self._reserved.setdefault(name, {}), self.reserve(name)
+        new = [i for i in places if i not in known]
+        known.update(zip(new, greedy(self.base, Delta(), _texts(self.base, [reserve[i] for i in new])), strict=True))
+        return [known[i] for i in places]
+
+    def _pool(self, name: str) -> tuple[list[Text], list[abilities.Item]]:
+        if name not in self._pools:
+            rng = random.Random(f"alarms {self.seed} {name} items")
+            items = rows_of(name, "probe", self.count + RESERVE, rng, set())
+            rng.shuffle(items)
+            self._pools[name] = _texts(self.base, items[: self.count]), items[self.count :]
+        return self._pools[name]
 
     def directions(self, of: Wanted) -> "_Directions":
         return _Directions(self, random.Random(f"alarms-{of.name} direction"))
@@ -133,7 +161,7 @@ class Looks:
         """(points, share of the anchor's accuracy) that a suite loses on its first items."""
         if scale != self._scale:
             self._scale, self._delta, self._right = scale, self._way.delta(scale), {}
-        now, texts = self._right.setdefault(name, []), self._truth.texts[name][:items]
+        now, texts = self._right.setdefault(name, []), self._truth.texts(name)[:items]
         self.read += len(texts) - len(now)
         now += greedy(self._truth.base, self._delta, texts[len(now) :])
         before = sum(self._truth.right(name, items))
@@ -144,7 +172,7 @@ def known_change(truth: Truth, of: Wanted, folder: Path) -> Change:
     """The change; where it was found before is read from FOLDER/change-NAME.json. Raises StateError where none is
     found."""
     path = folder / f"change-{of.name}.json"
-    found = record.kept(path, "wanted", asdict(of))
+    found = record.kept(path, "wanted", of.settings())
     if found is None:
         found = search(truth, of)
         record.keep(path, found)
@@ -163,7 +191,7 @@ def search(truth: Truth, of: Wanted) -> dict[str, Any]:
         read += looks.read
         if at is not None:
             return {
-                "wanted": asdict(of),
+                "wanted": of.settings(),
                 "scale": at[0],  # the norm of the change
                 "lost": at[1],
                 "retention": {name: 1 - looks.lost(name, at[0], of.each)[1] for name in of.suites},
@@ -201,5 +229,5 @@ def _harmless(looks: Looks, items: int) -> tuple[float, float] | None:
     return scale, worst(scale, items)
 
 
-def _texts(base: Base, items: list[abilities.Item]) -> list[Text]:
+def _texts(base: Base, items: Sequence[abilities.Item]) -> list[Text]:
     return [text_of(base, Exchange(Prompt.user(item.prompt), item.answer)) for item in items]

@@ -9,18 +9,26 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_es.config import ModelSection
+from edge_es.errors import InputError
 from edge_es.model import load_base
 from edge_es.pocket.abilities import part_of
 from edge_es.probes.verdicts import Limits
 from edge_es.study import alarms, known
 from edge_es.study.alarm_report import COLUMNS, dropped, rows, summary
 from edge_es.study.alarms import Trial, scores_of, suites
-from edge_es.study.known import DROP, HARMLESS, SUITES, Wanted, rows_of
+from edge_es.study.known import DROP, HARMLESS, SUITES, Truth, Wanted, rows_of
 from service.cli.main import app
 
 ARGUMENTS = ["study", "alarms", "--trials", "1", "--items", "40", "--truth", "500", "--seed", "3", "--json"]
 
 
+@pytest.fixture
+def small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (alarms, known):
+        monkeypatch.setattr(module, "RESERVE", 200)
+
+
+@pytest.mark.usefixtures("small_reserve")
 def test_trials_are_run_once_and_their_truth_is_as_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*ARGUMENTS, "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, arguments)
@@ -55,28 +63,39 @@ def test_trials_are_run_once_and_their_truth_is_as_wanted(tmp_path: Path, monkey
         CliRunner().invoke(app, [*arguments, "--set", "probes.alpha=0.02"], catch_exceptions=False)
 
 
-def test_suites_are_each_trials_own_and_disjoint_from_the_truth() -> None:
-    base = load_base(ModelSection(ref="pocket", device="cpu"))
-    taken: set[str] = set()
-    for name in SUITES:
-        rows_of(name, "probe", 300, random.Random(name), taken)
-    prompts = []
+@pytest.mark.usefixtures("small_reserve")
+def test_suites_are_drawn_for_each_trial_and_disjoint_from_the_truth() -> None:
+    truth = Truth(load_base(ModelSection(ref="pocket", device="cpu")), 0, 300)
+    found = []
     for number in (0, 1):
-        made = suites(base, Trial(Wanted("harmless", number, 0), 60), taken)
+        made = suites(truth, Trial(Wanted("harmless", number, 0), 60))
         assert [one.suite.name for one in made] == list(SUITES)
-        items = [item for one in made for item in one.suite.items]
-        assert all(item.prompt is not None for item in items)
-        prompts.append({item.prompt.messages[0].content for item in items if item.prompt})
-        assert len(prompts[-1]) == 60 * len(SUITES) and not prompts[-1] & taken
-    assert len(prompts[0] & prompts[1]) < 60
-    (larger,) = suites(base, Trial(Wanted("drop", 7, 0), 16), taken)
-    (smaller,) = suites(base, Trial(Wanted("drop", 7, 0), 8), taken)
+        for one in made:
+            assert len({text.prompt for text in one.texts}) == 60
+            assert not {text.prompt for text in one.texts} & {text.prompt for text in truth.texts(one.suite.name)}
+        found.append([one.texts for one in made])
+    assert found[0] != found[1]
+    (larger,) = suites(truth, Trial(Wanted("drop", 7, 0), 16))
+    (smaller,) = suites(truth, Trial(Wanted("drop", 7, 0), 8))
     assert larger.suite.items[:8] == smaller.suite.items and smaller.suite.name == SUITES[2]
+    with pytest.raises(InputError, match="201 items is larger"):
+        suites(truth, Trial(Wanted("drop", 7, 0), 201))
+
+
+def test_truth_and_reserve_are_of_one_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are few rows of three digits: drawn first, they would all be the truth's."""
+    monkeypatch.setattr(known, "RESERVE", 3000)
+    truth = Truth(load_base(ModelSection(ref="pocket", device="cpu")), 0, 3000)
+    first = [len(text.answer) for text in truth.texts("sort")]  # 3, 4 or 5 digits with spaces, and the end
+    second = [len(item.answer) + 1 for item in truth.reserve("sort")]
+    for length in (6, 8, 10):
+        assert abs(first.count(length) - second.count(length)) < 3.5 * (2 * min(3000, 1 + first.count(length))) ** 0.5
+    assert first.count(6) > 50
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_each_suites_ability_makes_enough_items_that_are_held_out(name: str) -> None:
-    items = rows_of(name, "probe", known.TRUTH + 2000, random.Random(0), set())
+    items = rows_of(name, "probe", known.TRUTH + known.RESERVE, random.Random(0), set())
     assert {part_of(item.key) for item in items} == {"probe"}
 
 

@@ -117,7 +117,7 @@ def test_live_evaluations_are_served_answers_and_the_search_for_linears() -> Non
     rows = at.journal.rows()
     assert [row.kind for row in rows] == ["anchor", "basis", "step", "step"] and len(at.ratings) == 3 * 8
     assert all(row.pairs and row.step < 0 for row in rows[2:])
-    scouts = 2 * SCOUTS * len(rows[1].stats["sensitivity"]) * EDGE["learn"]["batch"]  # type: ignore[operator]
+    scouts = 2 * SCOUTS * len(rows[1].stats["scouted"]) * EDGE["learn"]["batch"]  # type: ignore[operator]
     assert at.evaluations == 3 * 8 + scouts
 
 

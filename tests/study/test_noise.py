@@ -22,7 +22,7 @@ from service.cli.main import app
 
 QUICK = {
     "search.population": 8,
-    "search.focus": 1,
+    "search.focus": False,
     "search.target_modules": ["o_proj"],
     "learn.batch": 8,
     "learn.groups": 2,
@@ -97,7 +97,7 @@ def test_a_coin_rates_answers_some_of_which_are_wrong() -> None:
 def test_what_a_learner_receives_comes_first_and_the_oldest_leave() -> None:
     base = load_base(ModelSection(ref="pocket", device="cpu"))
     it = material(base, "alias", 0, 4, 20)
-    config = Config.model_validate({"search": {"population": 4, "focus": 1.0}, "learn": {"batch": 4, "groups": 1}})
+    config = Config.model_validate({"search": {"population": 4, "focus": False}, "learn": {"batch": 4, "groups": 1}})
     at = EdgeES(base, config, it.events[:8], it.protected[:32])
     at.receive(it.events[8:14], keep=10)
     for _ in range(3):

@@ -18,7 +18,7 @@ from service.cli.main import app
 
 QUICK = {
     "search.population": 8,
-    "search.focus": 1,
+    "search.focus": False,
     "search.target_modules": ["o_proj"],
     "learn.batch": 8,
     "learn.groups": 2,

@@ -143,7 +143,9 @@ async def pieces(answering: Answering) -> AsyncIterator[Piece | None]:
     try:
         while any(choice.finish_reason is None for choice in answering.choices):
             try:
-                piece = await asyncio.wait_for(answering.queue.get(), PING_SECONDS)
+                # Not wait_for, which drops a cancellation that comes with a piece (Python 3.11): the client is gone then.
+                async with asyncio.timeout(PING_SECONDS):
+                    piece = await answering.queue.get()
             except TimeoutError:
                 yield None
                 continue

@@ -5,6 +5,7 @@ from edge_es.study.subject import Subject
 
 QUICK = (("defaults", "alias"), ("es-full", "alias"), ("defaults", "style"), ("defaults", "weak_skill"))
 EVENTS = 512  # of a task: those that ship with the model; further ones are drawn as those were
+MORE_EVENTS = {"weak_skill": 4096}  # 512 of it are learned by heart, by gradients too (docs/measurements.md)
 EVALUATIONS = 60_000
 QUICK_EVALUATIONS = 15_000
 SEEDS = range(100, 105)  # fresh: settings were chosen on 0 to 4
@@ -26,6 +27,11 @@ def task(name: str) -> str:
     if name not in KNOWN:
         raise InputError(f"task '{name}' is unknown; known are {', '.join(KNOWN)}")
     return name
+
+
+def events_of(name: str) -> int:
+    """How many items of a task there are to learn from, where no number is asked for."""
+    return MORE_EVENTS.get(name, EVENTS)
 
 
 def can_learn(name: str, subject: Subject) -> None:

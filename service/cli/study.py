@@ -39,7 +39,7 @@ Items = Annotated[
     int | None, typer.Option("--items", min=1, help="Items of a prior suite at checkpoints; at the end, all.")
 ]
 Events = Annotated[
-    int | None, typer.Option("--events", min=1, help="Items to learn from; the first 512 ship with the model.")
+    int | None, typer.Option("--events", min=1, help="Items to learn from; the first 512 ship with the model. Default: 512; weak_skill: 4096.")
 ]
 
 
@@ -122,8 +122,10 @@ def forgetting(
     for learned in {learned for _, learned, _ in named}:
         plan.can_learn(learned, subject)
     budget = evaluations or (plan.QUICK_EVALUATIONS if quick else plan.EVALUATIONS)
-    rest = (budget, looks, items, events or plan.EVENTS, until, tree(settings or []), subject)
-    cells = [Cell(a, t, s, *rest) for a, t, s in named]
+    over = tree(settings or [])
+    cells = [
+        Cell(a, t, s, budget, looks, items, events or plan.events_of(t), until, over, subject) for a, t, s in named
+    ]
     records = _run([_Placed(cell, out, cell.name) for cell in cells])
     found = summary(records)
     write_tables(records, out)
@@ -173,7 +175,7 @@ def grid(
             for setting in of.grid:
                 tried.append(Tried(of.name, learned, setting, ()))
                 for seed in plan.GRID_SEEDS:
-                    rest = (evaluations or plan.QUICK_EVALUATIONS, looks, items, events or plan.EVENTS, None)
+                    rest = (evaluations or plan.QUICK_EVALUATIONS, looks, items, events or plan.events_of(learned), None)
                     cell = Cell(of.name, learned, seed, *rest, merged(over, setting), subject)
                     name = named(setting)
                     placed.append(_Placed(cell, out / name, f"{cell.name} {name}"))

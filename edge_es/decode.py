@@ -4,103 +4,105 @@ Rows join and leave between any two tokens. Keys and values are kept per row, le
 belong to the row's weights: they are never shared between rows, so no version ever reads another's cache.
 """
 
+import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
+from edge_es.answers import Answer, Row, TokenLogprob, drawn, settle
+from edge_es.cache import KeysValues, chosen, columns_of, pad_left, stacked
 from edge_es.meter import out_of_memory
-from edge_es.model import Base, decode_text
-from edge_es.sidechannel import MixedRows, Weights
+from edge_es.model import Base
+from edge_es.prefixes import Prefixes
+from edge_es.sidechannel import MixedRows
 from edge_es.slices import Slices
-
-CONTEXT = 4  # tokens before new ones that are decoded with them
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How one row's tokens are drawn. temperature 0 is greedy. stop: the answer ends before any of these strings.
-
-    top: how many alternatives to report a token; -1 reports no log-probabilities at all.
-    """
-
-    max_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    top: int = -1
-
-
-@dataclass(frozen=True)
-class Row:
-    """One answer to be made."""
-
-    prompt: tuple[int, ...]
-    weights: Weights
-    sampling: Sampling
-
-
-@dataclass(frozen=True)
-class TokenLogprob:
-    """Log-probability (nats, before temperature) of a drawn token and of the likeliest alternatives."""
-
-    token: int
-    logprob: float
-    top: tuple[tuple[int, float], ...]
+from edge_es.spaces.delta import Delta
 
 
 @dataclass
-class Answer:
-    """A row's answer as it grows. text: what may be shown so far; finish: 'stop' or 'length' once it has ended."""
+class Reading:
+    """Prompts that are read together, some columns at a time.
 
-    row: Row
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    text: str = ""
-    finish: Literal["stop", "length"] | None = None
-    cancelled: bool = False
-    _random: np.random.Generator | None = None
-    _shown: int = 0  # tokens whose text is in `text` already
-    _context: int = 0  # where the window that they are decoded in begins
+    rows: (answers,) which row of the batch each one's prompt is; equal prompts under the same weights share a row.
+    ids: (rows, seq) what was not read before, padded on the left. mask: (rows, past + seq). at: columns read so far.
+    """
 
-    def draw(self) -> float:
-        """The row's next uniform number, from its own seed."""
-        if self._random is None:
-            self._random = np.random.Generator(np.random.Philox(self.row.sampling.seed))
-        return float(self._random.random())
+    answers: list[Answer]
+    rows: torch.Tensor
+    ids: torch.Tensor
+    mask: torch.Tensor
+    weights: MixedRows
+    cache: KeysValues
+    at: int = 0
 
 
 class Decoder:
     """The rows that are being decoded together on one base. shows: answers' texts grow with their tokens; without, a
-    text is there when its answer has ended, or where stop strings are looked for."""
+    text is there when its answer has ended, or where stop strings are looked for. prefixes: what was read before, for
+    prompts that begin alike."""
 
-    def __init__(self, base: Base, shows: bool = True) -> None:
-        self.base, self.shows = base, shows
+    def __init__(self, base: Base, shows: bool = True, prefixes: Prefixes | None = None) -> None:
+        self.base, self.shows, self.prefixes = base, shows, prefixes
         self.answers: list[Answer] = []
-        self._cache: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer (rows, heads, seq, head size)
+        self.readings: deque[Reading] = deque()
+        self._cache: KeysValues = []
         self._mask = torch.zeros(0, 0, dtype=torch.int64, device=base.device)  # (rows, seq), 0 is padding
         self._rows: MixedRows | None = None
 
     def admit(self, rows: Sequence[Row]) -> list[Answer]:
         """Reads the prompts in one pass and draws each row's first token. Rows of very different lengths pad."""
+        joined = self.begin(rows)
+        if joined:
+            self.readings.rotate(1)
+            self.read()
+        return joined
+
+    def begin(self, rows: Sequence[Row]) -> list[Answer]:
+        """Answers that join when `read` has read their prompts to the end."""
         joined = [Answer(row) for row in rows]
         if not joined:
             return joined
-        length = max(len(row.prompt) for row in rows)
-        ids = torch.full((len(rows), length), self.base.pad_id)
-        mask = torch.zeros(len(rows), length, dtype=torch.int64)
-        for i, row in enumerate(rows):
-            ids[i, length - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[i, length - len(row.prompt) :] = 1
-        ids, mask = ids.to(self.base.device), mask.to(self.base.device)
-        logits, cache = self._forward(ids, mask, None, MixedRows([r.weights for r in rows], self.base.device))
-        self._merge(joined, cache, mask)
-        self._take(joined, logits)
-        self._drop_finished()
+        seen: dict[tuple[int, tuple[int, ...]], int] = {}
+        places = [seen.setdefault((id(row.weights), row.prompt), len(seen)) for row in rows]
+        unique = [rows[places.index(at)] for at in range(len(seen))]
+        known = [self.prefixes.find(row.weights, row.prompt) if self.prefixes else (0, []) for row in unique]
+        for answer, place in zip(joined, places, strict=True):
+            answer.reused = known[place][0]
+        rest = [row.prompt[length:] for row, (length, _) in zip(unique, known, strict=True)]
+        past, length = max(length for length, _ in known), max(map(len, rest))
+        ids = torch.full((len(rest), length), self.base.pad_id)
+        mask = torch.zeros(len(rest), past + length, dtype=torch.int64)
+        for i, tokens in enumerate(rest):
+            ids[i, length - len(tokens) :] = torch.tensor(tokens)
+            mask[i, past - known[i][0] : past] = 1
+            mask[i, past + length - len(tokens) :] = 1
+        device = self.base.device
+        weights = MixedRows([row.weights for row in unique], device)
+        cache = self._known(known) if past else []
+        reading = Reading(joined, torch.tensor(places, device=device), ids.to(device), mask.to(device), weights, cache)
+        self.readings.append(reading)
         return joined
+
+    def read(self, most: int | None = None) -> int:
+        """Reads at most so many tokens (at least one of each prompt) of the prompts whose turn it is; where they end,
+        their answers draw a first token and join. Returns how many tokens that were, padding included."""
+        reading = self.readings.popleft()
+        if all(answer.cancelled for answer in reading.answers):
+            return 0
+        rows, rest = reading.ids.shape
+        end = rest if most is None else min(rest, reading.at + max(1, most // rows))
+        mask = reading.mask[:, : reading.mask.shape[1] - rest + end]
+        logits, reading.cache = self._forward(reading.ids[:, reading.at : end], mask, reading.cache, reading.weights)
+        read, reading.at = rows * (end - reading.at), end
+        if end < rest:
+            self.readings.append(reading)
+            return read
+        self._join(reading)
+        self._take(reading.answers, logits[reading.rows])
+        self._drop_finished()
+        return read
 
     def step(self) -> list[Answer]:
         """One more token for every row; returns the rows that took one. Finished and cancelled rows leave."""
@@ -122,14 +124,14 @@ class Decoder:
         self,
         ids: torch.Tensor,
         mask: torch.Tensor,
-        cache: list[tuple[torch.Tensor, torch.Tensor]] | None,
+        cache: KeysValues,
         rows: MixedRows,
-    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+    ) -> tuple[torch.Tensor, KeysValues]:
         """Logits of the last position (rows, vocabulary) fp32, and the grown cache."""
         from transformers import DynamicCache
 
         past = DynamicCache()
-        for layer, (keys, values) in enumerate(cache or []):
+        for layer, (keys, values) in enumerate(cache):
             past.update(keys, values, layer)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with self.base.channel.using(rows):
@@ -143,16 +145,22 @@ class Decoder:
             )
         return out.logits[:, -1].float(), [(layer.keys, layer.values) for layer in past.layers]
 
-    def _merge(self, joined: list[Answer], cache: list[tuple[torch.Tensor, torch.Tensor]], mask: torch.Tensor) -> None:
+    def _known(self, known: Sequence[tuple[int, KeysValues]]) -> KeysValues:
+        """What was read before of each row, side by side; rows without it are all padding."""
+        some = next(cache for _, cache in known if cache)
+        empty = [(k[:, :, :0], v[:, :, :0]) for k, v in some]
+        return stacked([cache or empty for _, cache in known])
+
+    def _join(self, reading: Reading) -> None:
         """Puts new rows below the old ones, the shorter side padded on the left."""
+        cache, mask = reading.cache, reading.mask
+        if len(reading.answers) > len(mask):
+            cache, mask = chosen(cache, reading.rows), mask[reading.rows]
         if self.answers:
             length = max(self._mask.shape[1], mask.shape[1])
-            cache = [
-                (_stack(ok, nk, length), _stack(ov, nv, length))
-                for (ok, ov), (nk, nv) in zip(self._cache, cache, strict=True)
-            ]
-            mask = torch.cat([_pad_left(self._mask, length, 1), _pad_left(mask, length, 1)])
-        self.answers, self._cache, self._mask, self._rows = [*self.answers, *joined], cache, mask, None
+            cache = stacked([self._cache, cache])
+            mask = torch.cat([pad_left(self._mask, length, 1), pad_left(mask, length, 1)])
+        self.answers, self._cache, self._mask, self._rows = [*self.answers, *reading.answers], cache, mask, None
 
     def _take(self, answers: list[Answer], logits: torch.Tensor) -> None:
         """Draws a token for each answer from its row of `logits` and settles whether it has ended."""
@@ -161,47 +169,19 @@ class Decoder:
         for i, answer in enumerate(answers):
             sampling = answer.row.sampling
             if sampling.temperature > 0:
-                tokens[i] = _sample(logits[i], sampling, answer.draw())
+                tokens[i] = drawn(logits[i], sampling, answer.draw())
             answer.tokens.append(tokens[i])
             if logprobs is not None and sampling.top >= 0:
                 best = logprobs[i].topk(min(sampling.top, logprobs.shape[-1])) if sampling.top else None
                 top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True)) if best else ()
                 answer.logprobs.append(TokenLogprob(tokens[i], float(logprobs[i, tokens[i]]), top))
-            self._settle(answer)
-
-    def _settle(self, answer: Answer) -> None:
-        sampling = answer.row.sampling
-        if answer.tokens[-1] in self.base.end_ids:
-            answer.finish = "stop"
-        elif len(answer.tokens) >= sampling.max_tokens or (
-            len(answer.row.prompt) + len(answer.tokens) >= self.base.context
-        ):
-            answer.finish = "length"
-        if self.shows or answer.finish is not None or sampling.stop:
-            self._show(answer)
-
-    def _show(self, answer: Answer) -> None:
-        """Extends `answer.text` by what the newest tokens say for certain, and cuts it at a stop string."""
-        before = answer.row.prompt[-CONTEXT:]
-        tokens = [*before, *(answer.tokens[:-1] if answer.finish == "stop" else answer.tokens)]
-        # A window is decoded rather than the last token alone: a character may span tokens, and some tokenizers
-        # drop a leading space; the window's known text is cut off again.
-        shown = len(before) + answer._shown
-        known = decode_text(self.base, tokens[answer._context : shown])
-        window = decode_text(self.base, tokens[answer._context :])
-        if answer.finish is None and window.endswith("�"):
-            return
-        answer.text += window[len(known) :]
-        answer._context, answer._shown = max(0, shown - CONTEXT), len(tokens) - len(before)
-        for stop in answer.row.sampling.stop:
-            at = answer.text.find(stop)
-            if at >= 0:
-                answer.text, answer.finish = answer.text[:at], "stop"
+            settle(self.base, answer, self.shows)
 
     def _drop_finished(self) -> None:
         keep = [i for i, answer in enumerate(self.answers) if answer.finish is None and not answer.cancelled]
         if len(keep) == len(self.answers):
             return
+        self._remember()
         self._rows = None
         self.answers = [self.answers[i] for i in keep]
         if not keep:
@@ -210,31 +190,15 @@ class Decoder:
         index = torch.tensor(keep, device=self.base.device)
         mask = self._mask[index]
         first = int(mask.argmax(1).min())  # padding that no row needs any more goes too
-        self._mask = mask[:, first:]
-        self._cache = [(k[index, :, first:], v[index, :, first:]) for k, v in self._cache]
+        self._mask, self._cache = mask[:, first:], chosen(self._cache, index, first)
 
-
-def _stack(old: torch.Tensor, new: torch.Tensor, length: int) -> torch.Tensor:
-    return torch.cat([_pad_left(old, length, 2), _pad_left(new, length, 2)])
-
-
-def _pad_left(tensor: torch.Tensor, length: int, dim: int) -> torch.Tensor:
-    missing = length - tensor.shape[dim]
-    if not missing:
-        return tensor
-    shape = list(tensor.shape)
-    shape[dim] = missing
-    return torch.cat([tensor.new_zeros(shape), tensor], dim)
-
-
-def _sample(logits: torch.Tensor, sampling: Sampling, uniform: float) -> int:
-    """Inverse-CDF draw from the nucleus of one row's logits (vocabulary,)."""
-    probs, order = (logits.double() / sampling.temperature).softmax(-1).sort(descending=True, stable=True)
-    before = probs.cumsum(-1) - probs
-    probs = probs * (before < sampling.top_p)  # the smallest set that reaches top_p; never empty
-    cumulative = probs.cumsum(-1)
-    at = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
-    return int(order[min(at, len(order) - 1)])
+    def _remember(self) -> None:
+        """Keeps what was read and said in the rows that have ended. A member's are of no use: it answers once."""
+        for i, answer in enumerate(self.answers):
+            if self.prefixes is not None and answer.finish is not None and isinstance(answer.row.weights, Delta):
+                tokens = (*answer.row.prompt, *answer.tokens[:-1])  # the last one was never read
+                cache = columns_of(self._cache, i, self._mask[i].bool())
+                self.prefixes.keep(answer.row.weights, tokens, cache)
 
 
 def generate(base: Base, rows: Sequence[Row], max_rows: int = 256) -> Slices[list[Answer]]:
@@ -247,18 +211,21 @@ def generate(base: Base, rows: Sequence[Row], max_rows: int = 256) -> Slices[lis
     answers = [Answer(row) for row in rows]
     waiting = list(range(len(rows)))
     while waiting or decoder.answers:
-        free = max_rows - len(decoder.answers)
+        most = min(max_rows, base.costs.decoding.tokens() or max_rows)
+        free = most - len(decoder.answers)
         tried = len(decoder.answers)
+        began = time.perf_counter()
         try:
             # Prompts are read in large groups, not one by one as rows leave.
-            if waiting and free >= max(1, max_rows // 4):
-                joining = waiting[:free]
+            if waiting and free >= max(1, most // 4):
+                joining = _together(base, rows, waiting[:free])
                 tried += len(joining)
                 for i, answer in zip(joining, decoder.admit([rows[i] for i in joining]), strict=True):
                     answers[i] = answer
-                del waiting[:free]
+                del waiting[: len(joining)]
             else:
-                decoder.step()
+                moved = decoder.step()
+                base.costs.decoding.took(len(moved), time.perf_counter() - began)
         except RuntimeError as error:
             if not out_of_memory(error) or tried < 2:
                 raise
@@ -268,3 +235,13 @@ def generate(base: Base, rows: Sequence[Row], max_rows: int = 256) -> Slices[lis
             waiting = [i for i, answer in enumerate(answers) if answer.finish is None]
         yield
     return answers
+
+
+def _together(base: Base, rows: Sequence[Row], waiting: Sequence[int]) -> Sequence[int]:
+    """The first of those that wait whose prompts are read in one slice; one at least."""
+    most, longest = base.costs.reading.tokens(), 0
+    for count, i in enumerate(waiting, 1):
+        longest = max(longest, len(rows[i].prompt))
+        if most is not None and count * longest > most:
+            return waiting[: max(1, count - 1)]
+    return waiting

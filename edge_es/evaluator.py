@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from edge_es import graders
-from edge_es.decode import Row, Sampling, generate
+from edge_es.answers import Row, Sampling
+from edge_es.decode import generate
 from edge_es.feedback import Event
 from edge_es.fitness import event_scores, texts_of
 from edge_es.footprint import Shape
@@ -174,9 +175,11 @@ def _population_batches(
 ) -> Slices[int]:
     """`visit(batch, indices of its texts, pairs)` until every pair has met every text; how many visits there were."""
 
-    def work(chunk: Chunk) -> None:
-        visit(chunk.batch(base, texts), chunk.texts, chunk.pairs)
+    def work(chunk: Chunk) -> int:
+        batch = chunk.batch(base, texts)
+        visit(batch, chunk.texts, chunk.pairs)
         base.costs.fitted()
+        return 2 * len(chunk.pairs) * batch.ids.numel()
 
     some = chunks(base, population.pairs, texts, room, distributions)
     return (yield from halving(base.costs, some, work, Chunk.halves))

@@ -129,15 +129,16 @@ def joined(parts: Sequence[Fitness]) -> Fitness:
 
 
 def reliability(scores: np.ndarray) -> float | None:
-    """Split-half reliability of the members' fitness, stepped up by Spearman-Brown; None under two events. A negative
-    correlation is stepped up alike, so that the mean of what noise gives is 0.
+    """Split-half reliability of the members' fitness; None under two events.
 
-    scores: (events, members) z-scores; the halves are the even and the odd events.
+    The mean over all ways to halve the events, stepped up by Spearman-Brown (Cronbach 1951), from the mean correlation
+    of two events: one split scatters more by half. A negative correlation is stepped up alike, so that what noise
+    gives is centred on 0.
+
+    scores: (events, members) z-scores.
     """
-    if len(scores) < 2:
+    n = len(scores)
+    if n < 2:
         return None
-    first, second = scores[::2].mean(0), scores[1::2].mean(0)
-    if first.std() == 0 or second.std() == 0:
-        return 0.0
-    r = float(np.corrcoef(first, second)[0, 1])
-    return 2 * r / (1 + abs(r))
+    r = (float(scores.sum(0).var()) - n) / (n * (n - 1))
+    return n * r / (1 + (n - 1) * abs(r))

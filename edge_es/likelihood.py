@@ -159,9 +159,11 @@ def score(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 163
     total, tokens = torch.zeros(len(texts)), torch.zeros(len(texts), dtype=torch.int64)
     greedy = torch.zeros(len(texts), dtype=torch.bool)
 
-    def work(group: list[int]) -> None:
-        some = score_batch(base, collate(base, [texts[i] for i in group]), same_weights(base, delta, len(group)))
+    def work(group: list[int]) -> int:
+        batch = collate(base, [texts[i] for i in group])
+        some = score_batch(base, batch, same_weights(base, delta, len(group)))
         total[group], tokens[group], greedy[group] = some.total, some.tokens, some.greedy
+        return batch.ids.numel()
 
     yield from halving(base.costs, batches(texts, max_tokens), work, in_two)
     return AnswerScores(total, tokens, greedy)
@@ -181,9 +183,10 @@ def kl(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 4096) 
     """KL from the anchor of one version, mean a token over each text's answer, nats, (len(texts),) fp32."""
     result = torch.zeros(len(texts))
 
-    def work(group: list[int]) -> None:
+    def work(group: list[int]) -> int:
         batch = collate(base, [texts[i] for i in group])
         result[group] = kl_batch(base, batch, same_weights(base, delta, len(group)))
+        return 2 * batch.ids.numel()  # under the anchor, too
 
     yield from halving(base.costs, batches(texts, max_tokens), work, in_two)
     return result

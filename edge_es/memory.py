@@ -106,7 +106,8 @@ def plan(base: Base, delta: Delta, budget: str, noise_bytes: int) -> Plan:
         left = int(_free(base.device) * MARGIN)  # what the weights and the version hold is not free any more
     else:
         left = parse_bytes(budget) - base.weight_bytes - version
-    return Plan(left - ahead, SLICE_TOKENS[base.device.type])
+    most = SLICE_TOKENS[base.device.type]
+    return Plan(left - ahead, min(most, base.costs.reading.tokens() or most))
 
 
 def _merged_bytes(delta: Delta) -> int:

@@ -21,6 +21,7 @@ from edge_es import shapes
 from edge_es.config import ModelSection
 from edge_es.errors import InputError, ModelError
 from edge_es.feedback import Prompt
+from edge_es.pace import Pace
 from edge_es.sidechannel import SideChannel
 
 CLEAN_BATCHES = 64  # population batches in a row that must fit before one halving is taken back
@@ -33,12 +34,15 @@ class Costs:
     measured: (tokens, columns, distributions) -> (rows, bytes at the peak), rising (`footprint.py`).
     halved: how often a batch ran out of memory, ever. halvings: of those in force; each halves the rows that are
     planned. clean: population batches that have fitted since the newest of them, or since one was taken back.
+    reading, decoding: what a token costs where texts are read, and where answers grow by one token a row.
     """
 
     measured: dict[tuple[int, int, int], list[tuple[int, int]]] = field(default_factory=dict)
     halved: int = 0
     halvings: int = 0
     clean: int = 0
+    reading: Pace = field(default_factory=Pace)
+    decoding: Pace = field(default_factory=Pace)
 
     def halve(self) -> None:
         """A batch did not fit: the next ones have half the rows."""

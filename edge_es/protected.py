@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from edge_es.answers import Row, Sampling
 from edge_es.config import ProtectSection
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.errors import InputError
 from edge_es.feedback import Exchange, Prompt
 from edge_es.fitness import text_of

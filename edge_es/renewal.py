@@ -78,7 +78,6 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
         novelty=made.novelty_share,
         noise_kl=noise_kl,
         protection=reason,
-        reliability=None,
         near=None,
         aged=0,
     )

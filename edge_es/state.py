@@ -14,7 +14,7 @@ from edge_es.memory import Plan, plan
 from edge_es.model import Base
 from edge_es.spaces.delta import Delta
 
-RECENT = 0.2  # weight of the newest step in the running reliability
+RECENT = 0.1  # weight of the newest step in the running reliability
 PRIOR = 0.5  # the reliability that is taken before any was measured
 
 
@@ -25,7 +25,8 @@ class State:
     attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
     noise_kl: mean KL to the anchor of its members on protected texts then, nats a token; None: not measured.
-    reliability: running mean of the fitness' split-half reliability since the newest side or rollback.
+    reliability: running mean of the fitness' split-half reliability since the newest rollback. A new input side does
+    not end it: under noise each would let some steps through.
     near: which of the protected texts are watched; None: not sought yet. looked: the attempt when they were sought.
     solved: event -> share of members that solved it when they last met it, since the newest rollback, in the order of
     the last look. aged: steps behind the delta since the active part began.
@@ -145,7 +146,7 @@ def _reliability_so_far(rows: Sequence[Row]) -> float | None:
     """As the turns made it, from what the journal kept of them."""
     mean: float | None = None
     for row in rows:
-        if row.kind in ("basis", "rollback"):
+        if row.kind == "rollback":
             mean = None
         elif row.kind == "step":
             mean = running_reliability(mean, row.stats.get("fitness_reliability"))

@@ -24,7 +24,7 @@ from service.sse import PING_SECONDS
 from service.store import Answer, StoredCompletion
 
 if TYPE_CHECKING:
-    from edge_es.decode import TokenLogprob
+    from edge_es.answers import TokenLogprob
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -105,7 +105,7 @@ async def begin(context: Context, request: Request, body: AnswerRequest, kind: L
         raise InputError(f"n: at most {context.config.serve.max_rows} (serve.max_rows)", "n")
     episode = _episode(request)
     prompt = body.asked()
-    from edge_es.decode import Sampling
+    from edge_es.answers import Sampling
     from edge_es.model import encode_prompt
 
     base = context.engine.base
@@ -143,7 +143,7 @@ async def pieces(answering: Answering) -> AsyncIterator[Piece | None]:
     try:
         while any(choice.finish_reason is None for choice in answering.choices):
             try:
-                # Not wait_for, which drops a cancellation that comes with a piece (Python 3.11): the client is gone then.
+                # Not wait_for, which drops a cancellation that comes with a piece (Python 3.11).
                 async with asyncio.timeout(PING_SECONDS):
                     piece = await answering.queue.get()
             except TimeoutError:

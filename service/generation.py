@@ -8,7 +8,7 @@ from edge_es.errors import EdgeError
 from edge_es.feedback import Drawn
 
 if TYPE_CHECKING:
-    from edge_es.decode import Sampling, TokenLogprob
+    from edge_es.answers import Sampling, TokenLogprob
 
 
 class Busy(EdgeError):

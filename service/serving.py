@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_es.decode import Answer, Decoder, Row
+from edge_es.answers import Answer, Row
+from edge_es.decode import Decoder
 from edge_es.feedback import Drawn
 from edge_es.model import Base
 from edge_es.sidechannel import Weights

@@ -8,10 +8,11 @@ from functools import cached_property
 import torch
 
 from edge_es import strategy
+from edge_es.answers import Row, Sampling
 from edge_es.bench.measure import clock
 from edge_es.bench.rows import Items
 from edge_es.config import Config
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.evaluator import MOST_ANSWERS, Ask, InProcess, chunks
 from edge_es.fitness import combine, text_of
 from edge_es.guards import guard

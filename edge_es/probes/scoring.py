@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from edge_es.decode import Row, Sampling, generate
+from edge_es.answers import Row, Sampling
+from edge_es.decode import generate
 from edge_es.errors import InputError
 from edge_es.graders import grade
 from edge_es.likelihood import AnswerScores, Text, kl, score

@@ -194,13 +194,14 @@ def _unexpected(base: Base, delta: Delta, texts: Sequence[Text], room: Plan) -> 
     found = [torch.zeros(len(text), device=base.device) for text in texts]
 
     @torch.inference_mode()
-    def work(index: list[int]) -> None:
+    def work(index: list[int]) -> int:
         batch = collate(base, [texts[i] for i in index])
         logits = answer_logits(base, batch, same_weights(base, delta, len(index)))
         missed = 1 - logits.softmax(-1).gather(-1, batch.targets[..., None])[..., 0]  # (n, c)
         for row, i in enumerate(index):
             own = batch.answer[row]
             found[i][batch.columns[own]] = missed[row][own]
+        return batch.ids.numel()
 
     yield from halving(base.costs, batches(texts, room.tokens(base, texts)), work, in_two)
     tokens, total = sum(map(len, texts)), sum(float(each.sum()) for each in found)

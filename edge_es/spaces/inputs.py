@@ -28,7 +28,7 @@ def visit_inputs(
     wanted = set(names)
     seen: list[set[str]] = [set() for _ in texts]  # layers that a batch which then ran out of memory had visited
 
-    def work(index: list[int]) -> None:
+    def work(index: list[int]) -> int:
         some = [texts[i] for i in index]
         batch = collate(base, some)
         owner = torch.tensor(index, device=base.device)
@@ -45,5 +45,6 @@ def visit_inputs(
 
         with base.channel.watching(watch):
             answer_logits(base, batch, same_weights(base, delta, len(some)))
+        return batch.ids.numel()
 
     yield from halving(base.costs, batches(texts, min(MAX_TOKENS, room.tokens(base, texts))), work, in_two)

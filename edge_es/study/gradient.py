@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from edge_es import graders
+from edge_es.answers import Row, Sampling
 from edge_es.bench.plain import answer_scores
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.errors import InputError
 from edge_es.feedback import Event
 from edge_es.fitness import text_of

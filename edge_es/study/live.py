@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_es import graders
+from edge_es.answers import Row, Sampling
 from edge_es.config import Config
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.exploration import draw, take
 from edge_es.feedback import Drawn, Event, Exchange
 from edge_es.fitness import texts_of

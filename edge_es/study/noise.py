@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_es.answers import Row, Sampling
 from edge_es.config import load
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.ledger import Row as LedgerRow
 from edge_es.model import Base, encode_prompt

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from edge_es import graders
+from edge_es.answers import Row, Sampling
 from edge_es.bench.in_place import update
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.feedback import Event
 from edge_es.fitness import event_scores, text_of, texts_of
 from edge_es.likelihood import score

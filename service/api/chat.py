@@ -13,7 +13,7 @@ from service.generation import Piece
 from service.schemas import ChatRequest
 
 if TYPE_CHECKING:
-    from edge_es.decode import TokenLogprob
+    from edge_es.answers import TokenLogprob
 
 router = APIRouter()
 

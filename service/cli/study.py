@@ -39,7 +39,7 @@ Items = Annotated[
     int | None, typer.Option("--items", min=1, help="Items of a prior suite at checkpoints; at the end, all.")
 ]
 Events = Annotated[
-    int | None, typer.Option("--events", min=1, help="Items to learn from; the first 512 ship with the model. Default: 512; weak_skill: 4096.")
+    int | None, typer.Option("--events", min=1, help="Items to learn from. Default: 512, of the weak skill 4096.")
 ]
 
 
@@ -175,8 +175,9 @@ def grid(
             for setting in of.grid:
                 tried.append(Tried(of.name, learned, setting, ()))
                 for seed in plan.GRID_SEEDS:
-                    rest = (evaluations or plan.QUICK_EVALUATIONS, looks, items, events or plan.events_of(learned), None)
-                    cell = Cell(of.name, learned, seed, *rest, merged(over, setting), subject)
+                    budget, count = evaluations or plan.QUICK_EVALUATIONS, events or plan.events_of(learned)
+                    settings_of = merged(over, setting)
+                    cell = Cell(of.name, learned, seed, budget, looks, items, count, None, settings_of, subject)
                     name = named(setting)
                     placed.append(_Placed(cell, out / name, f"{cell.name} {name}"))
     records = iter(_run(placed))

@@ -2,7 +2,8 @@
 
 import torch
 
-from edge_es.decode import Decoder, Row, Sampling, generate
+from edge_es.answers import Row, Sampling
+from edge_es.decode import Decoder, generate
 from edge_es.feedback import Prompt
 from edge_es.likelihood import Text, score
 from edge_es.model import Base, encode_prompt

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from edge_es import evaluator, model, strategy
-from edge_es.decode import Decoder, Row, Sampling, generate
+from edge_es.answers import Row, Sampling
+from edge_es.decode import Decoder, generate
 from edge_es.evaluator import Ask, InProcess, Scores
 from edge_es.fitness import combine
 from edge_es.learner import turn

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from edge_es import ledger
+from edge_es.answers import Row, Sampling
 from edge_es.config import Config, GatesSection, GuardsSection, SearchSection
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.errors import StateError
 from edge_es.exploration import STEP, Stock, again, draw, take
 from edge_es.feedback import Drawn, Event, Exchange, Prompt

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from edge_es import evaluator, memory, noise, protected
+from edge_es.answers import Row, Sampling
 from edge_es.config import LearnSection, ProbesSection, ProtectSection
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.evaluator import Ask, InProcess
 from edge_es.feedback import Prompt
 from edge_es.learner import turn

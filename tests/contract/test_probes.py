@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from edge_es.answers import Row, Sampling
 from edge_es.config import ModelSection
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.errors import InputError
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.graders import grade

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from edge_es import ledger
-from edge_es.decode import Row, Sampling, generate
+from edge_es.answers import Row, Sampling
+from edge_es.decode import generate
 from edge_es.exploration import STEP, again
 from edge_es.feedback import Drawn
 from edge_es.model import encode_prompt

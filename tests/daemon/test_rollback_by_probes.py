@@ -22,8 +22,9 @@ TOKENS = 6
 @pytest.fixture(scope="module")
 def known(tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suite of which the untaught model gives every answer: its own first words."""
+    from edge_es.answers import Row, Sampling
     from edge_es.config import Config
-    from edge_es.decode import Row, Sampling, generate
+    from edge_es.decode import generate
     from edge_es.feedback import Prompt
     from edge_es.model import encode_prompt, load_base
     from edge_es.slices import run

@@ -15,8 +15,8 @@ import httpx
 import uvicorn
 
 from edge_es import ledger
+from edge_es.answers import TokenLogprob
 from edge_es.config import Config
-from edge_es.decode import TokenLogprob
 from service.app import create_app
 from service.context import Context
 from service.daemon import listen, url_of

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from edge_es.decode import Sampling
+from edge_es.answers import Sampling
 from edge_es.feedback import Prompt
 from service.answering import Answering, Choice, collect
 from service.generation import Generation, Piece

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from edge_es import shapes
+from edge_es.answers import Row, Sampling
 from edge_es.config import ModelSection, load
-from edge_es.decode import Row, Sampling, generate
+from edge_es.decode import generate
 from edge_es.errors import ModelError
 from edge_es.feedback import Prompt
 from edge_es.meter import LiveBytes

@@ -111,7 +111,7 @@ class GuardsSection(Section):
 
 class GatesSection(Section):
     min_reliability: float = Field(
-        0.0, ge=-1, le=1, description="least running split-half reliability of the fitness; -1 off"
+        0.08, ge=-1, le=1, description="least running split-half reliability of the fitness; -1 off"
     )
     max_tie_rate: float = Field(0.9, ge=0, le=1, description="most events on which all members tie; 1 off")
     canary_kl: float | None = Field(0.5, gt=0, description="most nats a token between anchor and candidate")
@@ -164,6 +164,11 @@ class ServeSection(Section):
     max_tokens: int = Field(256, ge=1, description="answer length where a request names none")
     max_rows: int = Field(32, ge=1, description="answers decoded at once")
     max_waiting: int = Field(256, ge=1, description="requests that may wait; more are answered 429")
+    max_slowdown: float = Field(
+        1.05, ge=1, le=10, description="how many times as long answers may take when learning; 1: it waits for gaps"
+    )
+    max_slice_ms: float = Field(20.0, gt=0, description="longest time that a slice of learning keeps a request waiting")
+    prefix_cache: str = Field("256MiB", description="what earlier turns of chats may hold; '0B' keeps none")
     allowed_hosts: list[str] = Field([], description="further Host names, beside loopback and `host`")
 
 

@@ -14,8 +14,8 @@ from edge_es.memory import Plan, plan
 from edge_es.model import Base
 from edge_es.spaces.delta import Delta
 
-RECENT = 0.1  # weight of the newest step in the running reliability
-PRIOR = 0.5  # the reliability that is taken before any was measured
+RECENT = 0.05  # weight of the newest step in the running reliability
+PRIOR = 0.25  # the reliability that is taken before any was measured
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
-"""The one thread that owns the device: requests first, learning in the gaps between them.
+"""The one thread that owns the device: requests token by token, learning in their gaps and in its share between tokens.
 
-A learning turn or a probe round is a generator (`edge_es.slices`); between two of its slices waiting requests are
-served to their end. Nothing of a turn is visible before its row is durable.
+A learning turn or a probe round is a generator (`edge_es.slices`), whose slices last `serve.max_slice_ms` at most.
+While no request is in hand one follows the other; while some are, one goes when `Share` says so. Nothing of a turn is
+visible before its row is durable.
 """
 
 import logging
 import resource
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,6 +21,7 @@ from edge_es.model import Base, base_hash, load_base
 from edge_es.slices import Slices
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.serving import Serving
+from service.share import Share
 from service.store import Store
 from service.teaching import TURNED_OFF, Teaching
 
@@ -42,6 +45,7 @@ class Engine:
         self._changed = threading.Condition()
         self._waiting: deque[Generation] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
+        self._share = Share(config.serve.max_slowdown, config.serve.max_slice_ms / 1000)
         self._stopping = False
         self._working = False
         self._asked, self._looked = 1, 0  # how often there may be new work; up to which the device has looked for it
@@ -158,15 +162,19 @@ class Engine:
                 self._guarded(self._learning().reload, failed=None)
             while self._jobs:
                 self._jobs.popleft()()
-            if self._serve():
+            served = self._serve()
+            if served and not self._share.admits():
                 continue
             if work is None:
                 asked = self._asked
                 work = self._guarded(self._learning().next_work, failed=None)
                 self._working, self._looked = work is not None, asked
             if work is not None:
+                began = time.perf_counter()
                 work = self._advance(work)
-            else:
+                if served:
+                    self._share.learned(time.perf_counter() - began)
+            elif not served:
                 with self._changed:
                     if not (self._waiting or self._jobs or self._stopping or self._asked != self._looked):
                         self._changed.wait(timeout=1.0)
@@ -178,14 +186,19 @@ class Engine:
         self.base = load_base(self._config.model)
         self._store.bind_model(self._config.model.ref, self.base.quantization, self.base.sha256)
         self._teaching = Teaching(self.base, self._config, self._store, self._announce)
-        self._serving = Serving(self.base)
+        serve = self._config.serve
+        self._serving = Serving(self.base, parse_bytes(serve.prefix_cache))
+        # A slice of learning keeps requests waiting: batches are as long as the device is known to manage in that time.
+        for pace in (self.base.costs.reading, self.base.costs.decoding):
+            pace.limit = serve.max_slice_ms / 1000
         # What `status` tells of a stopped daemon.
         turned_off = None if self._config.learn.enabled else TURNED_OFF
         left = {"device": str(self.base.device), "memory": self._memory(), "turned_off": turned_off}
         self._store.put_setting("machine", left)
 
     def _serve(self) -> bool:
-        """One token for every request in hand; False when there is none."""
+        """One token for every request in hand, and some of the prompts; False when there is none."""
+        began = time.perf_counter()
         serving = self._serving
         assert serving is not None
         room = self._config.serve.max_rows
@@ -201,14 +214,14 @@ class Engine:
         try:
             if joining:
                 serving.admit(joining, [self._learning().answerer(generation) for generation in joining])
-            else:
-                serving.step()
+            serving.step()
         except Exception as error:  # one bad batch must not end the thread that serves all others
             log.exception("an answer failed")
             for generation in joining:
                 for choice in range(len(generation.samplings)):
                     generation.deliver(Piece(choice, "", (), 0, error=str(error)))
             serving.fail(str(error))
+        self._share.served(time.perf_counter() - began)
         return True
 
     def _fits(self, joining: list[Generation], room: int) -> bool:

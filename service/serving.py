@@ -1,5 +1,6 @@
 """Requests on the decoder: who waits for which row, and what of it has been sent. Runs on the device thread."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from edge_es.answers import Answer, Row
 from edge_es.decode import Decoder
 from edge_es.feedback import Drawn
 from edge_es.model import Base
+from edge_es.prefixes import Prefixes
 from edge_es.sidechannel import Weights
 from service.generation import Generation, Piece
 
@@ -33,27 +35,38 @@ class _Choice:
 
 
 class Serving:
-    """All answers in the making. A row keeps the weights it began with: a request never changes version or member."""
+    """All answers in the making. A row keeps the weights it began with: a request never changes version or member.
 
-    def __init__(self, base: Base) -> None:
+    prefix_bytes: what earlier turns may hold.
+    """
+
+    def __init__(self, base: Base, prefix_bytes: int = 0) -> None:
         self._base = base
-        self._decoder = Decoder(base)
+        self._prefixes = Prefixes(prefix_bytes) if prefix_bytes else None
+        self._decoder = Decoder(base, prefixes=self._prefixes)
         self._choices: list[_Choice] = []
 
     def __len__(self) -> int:
         return len(self._choices)
 
     def admit(self, generations: Sequence[Generation], by: Sequence[Answerer]) -> None:
-        """Reads the prompts and delivers every choice's first token. by: what answers each of these requests."""
+        """Their prompts are read by the next steps. by: what answers each of these requests."""
         wanted = [(g, w, i, s) for g, w in zip(generations, by, strict=True) for i, s in enumerate(g.samplings)]
-        answers = self._decoder.admit([Row(g.prompt_ids, w.weights, s) for g, w, _, s in wanted])
-        self._choices += [_Choice(g, i, a, w) for (g, w, i, _), a in zip(wanted, answers, strict=True)]
-        self._deliver()
+        # Together only with those of about its length: padding is read, too.
+        lengths = {len(generation.prompt_ids).bit_length() for generation in generations}
+        for length in sorted(lengths):
+            some = [one for one in wanted if len(one[0].prompt_ids).bit_length() == length]
+            answers = self._decoder.begin([Row(g.prompt_ids, w.weights, s) for g, w, _, s in some])
+            self._choices += [_Choice(g, i, a, w) for (g, w, i, _), a in zip(some, answers, strict=True)]
 
     def step(self) -> None:
-        """One token for every row."""
+        """Some of a prompt that is being read, and one token for every row."""
         for choice in self._choices:
             choice.answer.cancelled = choice.generation.cancelled
+        if self._decoder.readings:
+            reading, began = self._base.costs.reading, time.perf_counter()
+            reading.took(self._decoder.read(reading.tokens()), time.perf_counter() - began)
+            self._deliver()
         self._decoder.step()
         self._deliver()
 
@@ -62,7 +75,7 @@ class Serving:
         for choice in self._choices:
             choice.generation.deliver(Piece(choice.index, "", (), choice.by.version, error=message))
         self._choices = []
-        self._decoder = Decoder(self._base)
+        self._decoder = Decoder(self._base, prefixes=self._prefixes)
 
     def _deliver(self) -> None:
         for choice in self._choices:

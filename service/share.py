@@ -1,0 +1,32 @@
+"""How much of the device learning may have while requests are in hand. Knows seconds, no work.
+
+Between two tokens of the requests a slice of learning may go. What it takes is paid by what serving has taken: learning
+gets (max_slowdown - 1) seconds for each second of serving, so that a token takes max_slowdown times as long at most, in
+the mean, and learning is never starved for good. Where no request is in hand nothing is counted.
+"""
+
+from dataclasses import dataclass
+
+MOST_SAVED = 2.0  # slices of credit that are kept for later: a burst of slices would be felt
+
+
+@dataclass
+class Share:
+    """max_slowdown: how many times as long a token may take. slice_seconds: how long a slice is expected to last at
+    most."""
+
+    max_slowdown: float
+    slice_seconds: float
+    credit: float = 0.0  # seconds
+
+    def served(self, seconds: float) -> None:
+        """Requests had the device."""
+        self.credit = min(self.credit + (self.max_slowdown - 1) * seconds, MOST_SAVED * self.slice_seconds)
+
+    def learned(self, seconds: float) -> None:
+        """A slice of learning had it while requests waited."""
+        self.credit -= seconds
+
+    def admits(self) -> bool:
+        """Whether a slice may go between two tokens now."""
+        return self.credit >= self.slice_seconds

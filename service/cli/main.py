@@ -7,7 +7,21 @@ from typer.core import TyperGroup
 
 from edge_es import __version__
 from edge_es.errors import EdgeError
-from service.cli import bench, config, demo, doctor, feedback, probe, retention, serve, status, study, tokens, versions
+from service.cli import (
+    bench,
+    bench_serve,
+    config,
+    demo,
+    doctor,
+    feedback,
+    probe,
+    retention,
+    serve,
+    status,
+    study,
+    tokens,
+    versions,
+)
 
 
 class _Commands(TyperGroup):
@@ -58,6 +72,7 @@ app.command("rollback")(versions.rollback)
 app.command("verify")(versions.verify)
 app.add_typer(probe.app, name="probe")
 app.command("bench")(bench.bench)
+app.command("bench-serve")(bench_serve.bench_serve)
 app.add_typer(study.app, name="study")
 app.command("demo")(demo.demo)
 

@@ -18,9 +18,12 @@ from typing import Annotated, Any
 import typer
 
 from edge_es.errors import EdgeError, InputError
+from service.cli import review
 from service.cli.options import AsJson, StateDir, Url, print_json
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Send feedback from files.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Send feedback from files, and review it.")
+for command in (review.review, review.approve, review.reject):
+    app.command(command.__name__)(command)
 
 NAMESPACE = uuid.UUID("6f1c7c1e-6f0b-5d0e-9c55-3f2f6f8e2d11")  # any fixed one: ids must not change between releases
 GROUP = 100  # lines a request: one durable commit for all of them

@@ -10,12 +10,17 @@ WINDOW = 128  # events by which it is judged how much is solved: what was learne
 RECENT = 0.5  # weight of the newest look at an event
 
 
-def order(ids: Sequence[str], solved: Mapping[str, float], rng: random.Random) -> list[int]:
-    """Indices of these events as they are drawn one after another without replacement, each by the share of members
-    that do not solve it yet. Weighted reservoir sampling: Efraimidis and Spirakis, Information Processing Letters 97
-    (2006)."""
-    keys = [rng.random() ** (1 / max(LEAST_CHANCE, 1 - solved.get(one, 0.0))) for one in ids]
-    return sorted(range(len(ids)), key=lambda i: -keys[i])
+def chance(solved: float, doubts: int = 0) -> float:
+    """Weight of an event in a draw. solved: share of members that solve it. doubts: looks at an event that is doubted
+    (`edge_es.consensus`). What contradicts the rest is never solved, and would fill the batches once the rest is."""
+    return max(LEAST_CHANCE, (1 - solved) / max(1, doubts))
+
+
+def order(chances: Sequence[float], rng: random.Random) -> list[int]:
+    """Indices of these events as they are drawn one after another without replacement. Weighted reservoir sampling:
+    Efraimidis and Spirakis, Information Processing Letters 97 (2006)."""
+    keys = [rng.random() ** (1 / one) for one in chances]
+    return sorted(range(len(keys)), key=lambda i: -keys[i])
 
 
 def capped(sources: Sequence[str | None], count: int, share: float) -> list[int]:

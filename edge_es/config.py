@@ -135,7 +135,9 @@ class LearnSection(Section):
 
 
 class FeedbackSection(Section):
-    review: bool = Field(False, description="hold what comes in until `edge-es feedback approve` lets it be learned from")
+    review: bool = Field(
+        False, description="hold what comes in until `edge-es feedback approve` lets it be learned from"
+    )
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},
         description="source tag -> weight of its events beside others; 1 where none is given, 0: never learned from; "
@@ -151,7 +153,8 @@ class FeedbackSection(Section):
         0.25,
         ge=0,
         lt=0.5,
-        description="share of the events at either end of a member's scores that count no more than the next one; 0: off",
+        description="largest share of a batch that is left out of the fitness, of those events that contradict the "
+        "others look after look, the lowest ranks first; they are drawn less, too; 0: off",
     )
 
     def weight(self, source: str | None) -> float:

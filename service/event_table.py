@@ -149,13 +149,12 @@ class EventTable(Database):
         return int(self.query(f"SELECT count(*) FROM events WHERE {condition}", *values)[0][0])
 
     def next_batch(
-        self, size: int, seed: int, max_uses: int, solved: Mapping[str, float], share: float = 1.0
+        self, size: int, seed: int, max_uses: int, chance: Callable[[str], float], share: float = 1.0
     ) -> list[tuple[Event, int]]:
         """At most `size` events to learn from, with the turns each has served: those that have served none, oldest
         first, then a sample of the others, so that a flood does not wash out what came before.
 
-        solved: event -> share of members that solve it; those less solved are drawn more often, by `seed`. share: as
-        `feedback.max_share`.
+        chance: of an event's id, its weight in the draw, which is by `seed`. share: as `feedback.max_share`.
         """
         which = f"FROM events WHERE {_ORDINARY} AND uses < ?"
         fresh = self.query(
@@ -167,7 +166,7 @@ class EventTable(Database):
             size,
         )
         used = self.query(f"SELECT seq, id, source {which} AND uses > 0 ORDER BY seq", max_uses)
-        drawn = order([row["id"] for row in used], solved, random.Random(seed))
+        drawn = order([chance(row["id"]) for row in used], random.Random(seed))
         candidates = [*fresh, *(used[i] for i in drawn)]
         chosen = capped([row["source"] for row in candidates], size, share)
         rows = self.query(

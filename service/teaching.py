@@ -144,8 +144,14 @@ class Teaching:
 
     def _turn(self) -> Slices[None]:
         learn = self._config.learn
-        share = self._config.feedback.max_share
-        chosen = self._store.next_batch(learn.batch, self.state.attempt, learn.max_uses, self.state.solved, share)
+        section, state = self._config.feedback, self.state
+        chosen = self._store.next_batch(
+            learn.batch,
+            state.attempt,
+            learn.max_uses,
+            lambda one: state.chance(one, section.clip > 0),
+            section.max_share,
+        )
         fresh = any(uses == 0 for _, uses in chosen)
         events = self._readable([event for event, _ in chosen])
         if events:

@@ -59,7 +59,11 @@ class EdgeES:
     def step(self) -> None:
         seen = len(self.journal.rows())
         ids = [one for one in self._events if one not in self._waiting]
-        candidates = [*self._waiting, *(ids[i] for i in order(ids, self._state.solved, self._rng))]
+        doubting = self._config.feedback.clip > 0
+        candidates = [
+            *self._waiting,
+            *(ids[i] for i in order([self._state.chance(one, doubting) for one in ids], self._rng)),
+        ]
         sources = [self._events[one].tags.get("source") for one in candidates]
         chosen = capped(sources, self._config.learn.batch, self._config.feedback.max_share)
         drawn = {candidates[i] for i in chosen}

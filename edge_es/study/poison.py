@@ -5,13 +5,14 @@ another. The clean run has the same honest events, seed, evaluations and setting
 """
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from edge_es.config import load
 from edge_es.feedback import Event, Exchange, Prompt
+from edge_es.ledger import Row
 from edge_es.model import Base
 from edge_es.pocket.abilities import ABILITIES, draw
 from edge_es.pocket.tasks import TASKS
@@ -23,7 +24,7 @@ from edge_es.study.tasks import material
 
 Stream = Literal["clean", "same", "other"]
 Attack = Literal["skill", "garbage", "prior"]
-STREAMS: tuple[Stream, ...] = ("clean", "same", "other")
+POISONED: tuple[Stream, ...] = ("same", "other")
 ATTACKS: tuple[Attack, ...] = ("skill", "garbage", "prior")
 SHARE = 0.2  # of all events that is adversarial
 HONEST, FOREIGN = "honest", "foreign"  # source tags
@@ -55,6 +56,17 @@ class Run:
         """As the record keeps them; a clean stream is alike whatever the attack on others."""
         found = {**asdict(self), "over": dict(self.over or {})}
         return found | ({"attack": None, "share": 0.0} if self.stream == "clean" else {})
+
+
+def runs(
+    stream: Sequence[Stream], attack: Sequence[Attack], seed: Sequence[int], evaluations: int, **more: Any
+) -> list[Run]:
+    """Of each seed the clean run, then every attack in every stream. `more`: further fields of a run."""
+    found = []
+    for one in seed:
+        found.append(Run("clean", attack[0], one, evaluations, **more))
+        found += [Run(s, a, one, evaluations, **more) for s in stream for a in attack if s != "clean"]
+    return found
 
 
 def adversarial(attack: Attack, count: int, seed: int, source: str) -> list[Event]:
@@ -90,39 +102,52 @@ def kept_run(base: Base, of: Run, folder: Path, say: Say = lambda share, state: 
 
 
 def learn(base: Base, of: Run, say: Say = lambda share, state: None) -> dict[str, Any]:
-    """The record: accuracy on the honest task, retention of every suite with exact answers, and of the steps what
-    share of their events was adversarial."""
+    """The record: accuracy on the honest task, retention of every suite with exact answers, how many of the batches'
+    events were adversarial, and which share of either kind was clipped."""
     config = load(None, merged(of.over or {}, {"search": {"seed": of.seed}}))
     it = material(base, "alias", of.seed, of.items)
-    events = [Event(**{**vars(event), "tags": {"source": HONEST}}) for event in it.events]
+    events = [replace(event, tags={"source": HONEST}) for event in it.events]
     if of.stream != "clean":
         count = round(len(events) * of.share / (1 - of.share))
         events += adversarial(of.attack, count, of.seed, HONEST if of.stream == "same" else FOREIGN)
     at = EdgeES(base, config, events, it.protected)
-    shares: list[float] = []
+    number = 0
     while at.evaluations < of.evaluations:
-        seen = len(at.journal.rows())
         at.step()
-        for row in at.journal.rows()[seen:]:
-            if row.kind == "step":
-                shares.append(sum(one.startswith("poison") for one in row.events) / len(row.events))
-        if len(shares) % EVERY == 0:
-            task = it.task.measure(base, at.delta).score
-            say(at.evaluations / of.evaluations, f"{of.name}, step {len(shares)}: task {task:.3f}, {shares[-1]:.2f}")
+        number += 1
+        if number % EVERY == 0:
+            score = it.task.measure(base, at.delta).score
+            say(at.evaluations / of.evaluations, f"{of.name}, step {number}: task {score:.3f}")
     steps = [row for row in at.journal.rows() if row.kind == "step"]
-    kept = {
-        name: suite.measure(base, at.delta).score / suite.measure(base, Delta()).score
-        for name, suite in it.priors.items()
-    }
     return {
         "run": of.settings(),
         "new_task": it.task.measure(base, at.delta).score,
-        "retention": kept,
+        "retention": {
+            name: suite.measure(base, at.delta).score / suite.measure(base, Delta()).score
+            for name, suite in it.priors.items()
+        },
         "steps": len(steps),
         "published": sum(row.reason is None for row in steps) / len(steps),
         "evaluations": at.evaluations,
-        "adversarial_events": sum(event.id.startswith("poison") for event in events) / len(events),
-        "adversarial_in_batches": sum(shares) / len(shares),
-        "adversarial_in_last_batches": sum(shares[-20:]) / len(shares[-20:]),
         "norm": at.delta.norm(),
+        "adversarial": {
+            "events": sum(map(_adverse, (event.id for event in events))) / len(events),
+            "in_batches": sum(_adverse(one) for row in steps for one in row.events) / sum(len(r.events) for r in steps),
+        },
+        "clipped": {"adversarial": _clipped(steps, True), "honest": _clipped(steps, False)},
     }
+
+
+def _adverse(event_id: str) -> bool:
+    return event_id.startswith("poison-")
+
+
+def _clipped(steps: Sequence[Row], adverse: bool) -> float | None:
+    """Share of the looks at events of one kind that were clipped; None where there was none."""
+    looks = [
+        place in row.stats["clipped"]
+        for row in steps
+        for place, one in enumerate(row.events)
+        if _adverse(one) == adverse
+    ]
+    return sum(looks) / len(looks) if looks else None

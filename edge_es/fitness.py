@@ -145,18 +145,19 @@ def joined(parts: Sequence[Fitness]) -> Fitness:
     )
 
 
-def reliability(scores: np.ndarray, weights: np.ndarray) -> float | None:
+def reliability(scores: np.ndarray, weights: np.ndarray | None = None) -> float | None:
     """Split-half reliability of the members' fitness; None under two events.
 
     The mean over all ways to halve the events, stepped up by Spearman-Brown (Cronbach 1951), from the mean correlation
     of two events, by their weights: one split scatters more by half. A negative correlation is stepped up alike, so
     that what noise gives is centred on 0.
 
-    scores: (events, members) z-scores; weights: (events,) over 0.
+    scores: (events, members) z-scores; weights: (events,) over 0, None: all alike.
     """
-    if len(scores) < 2:
-        return None
+    weights = np.ones(len(scores)) if weights is None else weights
     whole, own = float(weights.sum()) ** 2, float((weights**2).sum())
+    if whole <= own * (1 + 1e-9):  # one event, or one that outweighs all others
+        return None
     n = whole / own  # events of equal weight that would scatter as much
     r = (float((weights @ scores).var()) - own) / (whole - own)
     return n * r / (1 + (n - 1) * abs(r))

@@ -72,7 +72,8 @@ def read_lines(text: str, name: str) -> Iterator[Line]:
     """The bodies of a JSON Lines text, blank lines left out. Raises InputError naming the file and the line.
 
     The derived id is of the body's content and of how often that same body came before in the file:
-    inserting or reordering lines changes no id, and two equal lines stay two events.
+    inserting or reordering lines changes no id, and two equal lines have two ids; the daemon keeps the later one as a
+    duplicate.
     """
     seen: Counter[str] = Counter()
     for number, raw in enumerate(text.split("\n"), start=1):  # JSON strings may hold other line ends

@@ -68,4 +68,5 @@ def test_a_weight_counts_as_so_many_events_and_0_as_none() -> None:
     weighted = combine(raw, kinds, None, 0.0, [0, 3, 3, 3])
     np.testing.assert_allclose(weighted.members, without.members)
     assert weighted.reliability == pytest.approx(without.reliability) and weighted.tie_rate == 0
+    assert combine(raw, kinds, None, 0.0, [1, 1e-30, 0, 0]).reliability is None
     assert not combine(raw, kinds, None, 0.0, [0, 0, 0, 0]).members.any()

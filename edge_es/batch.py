@@ -1,6 +1,7 @@
 """Which events a step learns from: what is not yet solved is drawn more often, and asks for longer steps."""
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 LEAST_CHANCE = 0.1  # weight of an event that every member solves, so that it is looked at again
@@ -9,11 +10,31 @@ WINDOW = 128  # events by which it is judged how much is solved: what was learne
 RECENT = 0.5  # weight of the newest look at an event
 
 
-def draw(ids: Sequence[str], solved: Mapping[str, float], count: int, rng: random.Random) -> list[int]:
-    """Indices of at most `count` of these events, without replacement, each by the share of members that do not solve
-    it yet. Weighted reservoir sampling: Efraimidis and Spirakis, Information Processing Letters 97 (2006)."""
-    keys = [rng.random() ** (1 / max(LEAST_CHANCE, 1 - solved.get(one, 0.0))) for one in ids]
-    return sorted(sorted(range(len(ids)), key=lambda i: -keys[i])[:count])
+def chance(solved: float, doubts: int = 0) -> float:
+    """Weight of an event in a draw. solved: share of members that solve it. doubts: looks at an event that is doubted
+    (`edge_es.consensus`). What contradicts the rest is never solved, and would fill the batches once the rest is."""
+    return max(LEAST_CHANCE, (1 - solved) / max(1, doubts))
+
+
+def order(chances: Sequence[float], rng: random.Random) -> list[int]:
+    """Indices of these events as they are drawn one after another without replacement. Weighted reservoir sampling:
+    Efraimidis and Spirakis, Information Processing Letters 97 (2006)."""
+    keys = [rng.random() ** (1 / one) for one in chances]
+    return sorted(range(len(keys)), key=lambda i: -keys[i])
+
+
+def capped(sources: Sequence[str | None], count: int, share: float) -> list[int]:
+    """Indices of the first `count` of these candidates, of which `sources` has the source each, except that a source
+    which has `share` of the batch stands back as long as others have any left."""
+    most = max(1, int(share * count))
+    taken: Counter[str | None] = Counter()
+    first: list[int] = []
+    rest: list[int] = []
+    for index, source in enumerate(sources):
+        within = taken[source] < most and len(first) < count
+        (first if within else rest).append(index)
+        taken[source] += within
+    return sorted([*first, *rest[: count - len(first)]])
 
 
 def after(solved: Mapping[str, float], ids: Sequence[str], shares: Sequence[float | None]) -> dict[str, float]:

@@ -6,7 +6,7 @@ Knows names, ranges and defaults; reads no model and imports no torch.
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -134,6 +134,34 @@ class LearnSection(Section):
     memory_budget: str = Field("auto", description="'auto' or a size such as '8GiB'")
 
 
+class FeedbackSection(Section):
+    review: bool = Field(
+        False, description="hold what comes in until `edge-es feedback approve` lets it be learned from"
+    )
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {},
+        description="source tag -> weight of its events beside others; 1 where none is given, 0: never learned from; "
+        "the key '' is for events without a source",
+    )
+    max_share: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="largest share of one source in a batch while others have events left; 1: off",
+    )
+    clip: float = Field(
+        0.25,
+        ge=0,
+        lt=0.5,
+        description="largest share of a batch that is left out of the fitness, of those events that contradict the "
+        "others look after look, the lowest ranks first; they are drawn less, too; 0: off",
+    )
+
+    def weight(self, source: str | None) -> float:
+        """Of an event with this source tag."""
+        return self.weights.get(source or "", 1.0)
+
+
 class ProbesSection(Section):
     every: int = Field(50, ge=1, description="versions between two probe rounds")
     tolerance: float = Field(0.02, ge=0, lt=1, description="drop in retention that is not yet forgetting")
@@ -190,6 +218,7 @@ class Config(Section):
     guards: GuardsSection = GuardsSection()
     gates: GatesSection = GatesSection()
     learn: LearnSection = LearnSection()
+    feedback: FeedbackSection = FeedbackSection()
     probes: ProbesSection = ProbesSection()
     rollback: RollbackSection = RollbackSection()
     metrics: dict[str, MetricSection] = {}

@@ -1,7 +1,7 @@
 """What feedback is worth: an event's score under a member, and a batch's scores -> one fitness for every member.
 
-Per event a z-score across members (a spread below FLOOR is a tie and weighs nothing), then the mean over events, so
-that nats, 0/1 and grades mix. What an event's score is:
+Per event a z-score across members (a spread below FLOOR is a tie and weighs nothing), then the weighted mean over
+events, so that nats, 0/1 and grades mix. What an event's score is:
 
 demonstration  mean log-likelihood a token of the better answer
 preference     log-sigmoid of the difference in log-likelihood gain over the anchor
@@ -85,13 +85,30 @@ def event_scores(
     return np.stack(rows)
 
 
-def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_weight: float) -> Fitness:
-    """raw: (events, members) scores; drift: (members,) KL to the anchor. Returns the members' fitness."""
+def zscores(raw: np.ndarray) -> np.ndarray:
+    """Per event a z-score across members, (events, members); zeros where the spread is a tie, or not a number."""
     spread = raw.std(1)
-    live = spread > FLOOR  # False for NaN too, but NaN is caught by the signal gate through `members`
+    live = spread > FLOOR  # False for NaN too
     scores = np.zeros_like(raw)
     scores[live] = (raw[live] - raw[live].mean(1, keepdims=True)) / spread[live, None]
-    members = scores[live].mean(0) if live.any() else np.zeros(raw.shape[1])
+    return scores
+
+
+def combine(
+    raw: np.ndarray,
+    kinds: Sequence[str],
+    drift: np.ndarray | None,
+    kl_weight: float,
+    weights: Sequence[float] | None = None,
+) -> Fitness:
+    """raw: (events, members) scores; drift: (members,) KL to the anchor; weights: of the events, None: all alike.
+    Returns the members' fitness."""
+    spread = raw.std(1)
+    live = spread > FLOOR  # NaN is caught by the signal gate through `members`
+    scores = zscores(raw)
+    weighs = np.ones(len(raw)) if weights is None else np.asarray(weights, dtype=np.float64)
+    counted = live & (weighs > 0)
+    members = np.average(scores[counted], 0, weighs[counted]) if counted.any() else np.zeros(raw.shape[1])
     if not np.isfinite(raw).all():
         members = np.full(raw.shape[1], np.nan)
     if drift is not None and not np.isfinite(drift).all():
@@ -99,7 +116,7 @@ def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_
     elif drift is not None and drift.std() > FLOOR:
         # A nat of drift weighs as kl_weight nats of what is taught, by the events' own spread: little while there is
         # much to learn, and more as the events are learned; at most as much as all events together can.
-        spreads = float(np.median(spread[live])) if live.any() else 0.0
+        spreads = float(np.median(spread[counted])) if counted.any() else 0.0
         weight = min(kl_weight / max(spreads, FLOOR), MOST_DRIFT / float(drift.std()))
         members = members - weight * (drift - drift.mean())
     means = {kind: float(raw[[k == kind for k in kinds]].mean()) for kind in dict.fromkeys(kinds)}
@@ -107,7 +124,7 @@ def combine(raw: np.ndarray, kinds: Sequence[str], drift: np.ndarray | None, kl_
         members=members,
         means=means,
         tie_rate=1.0 - float(live.mean()),
-        reliability=reliability(scores[live]),
+        reliability=reliability(scores[counted], weighs[counted]),
         kl=float(drift.mean()) if drift is not None else None,
     )
 
@@ -128,17 +145,19 @@ def joined(parts: Sequence[Fitness]) -> Fitness:
     )
 
 
-def reliability(scores: np.ndarray) -> float | None:
+def reliability(scores: np.ndarray, weights: np.ndarray | None = None) -> float | None:
     """Split-half reliability of the members' fitness; None under two events.
 
     The mean over all ways to halve the events, stepped up by Spearman-Brown (Cronbach 1951), from the mean correlation
-    of two events: one split scatters more by half. A negative correlation is stepped up alike, so that what noise
-    gives is centred on 0.
+    of two events, by their weights: one split scatters more by half. A negative correlation is stepped up alike, so
+    that what noise gives is centred on 0.
 
-    scores: (events, members) z-scores.
+    scores: (events, members) z-scores; weights: (events,) over 0, None: all alike.
     """
-    n = len(scores)
-    if n < 2:
+    weights = np.ones(len(scores)) if weights is None else weights
+    whole, own = float(weights.sum()) ** 2, float((weights**2).sum())
+    if whole <= own * (1 + 1e-9):  # one event, or one that outweighs all others
         return None
-    r = (float(scores.sum(0).var()) - n) / (n * (n - 1))
+    n = whole / own  # events of equal weight that would scatter as much
+    r = (float((weights @ scores).var()) - own) / (whole - own)
     return n * r / (1 + (n - 1) * abs(r))

@@ -6,13 +6,15 @@ journal (mutate-last), and returns the new state. An interrupted turn leaves no 
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from edge_es import batch, noise, renewal, strategy
+import numpy as np
+
+from edge_es import batch, consensus, noise, renewal, strategy
 from edge_es.config import Config, SearchSection
 from edge_es.feedback import Event
-from edge_es.fitness import Fitness, combine, joined, texts_of
+from edge_es.fitness import Fitness, combine, joined, texts_of, zscores
 from edge_es.gates import canary_gate, signal_gate
 from edge_es.guards import Guarded, guard
 from edge_es.ledger import Journal, Row, now
@@ -49,16 +51,23 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
     evaluator = evaluator_of(around)
     near = watched(state.near or (), step) if close and config.learn.kl_weight else ()
+    weights, clipped = weighed(state, events, config)
     parts: list[Fitness] = []
     looked: dict[str, float | None] = {}
+    agreed: dict[str, float] = {}
     passes = halved = 0
     for group, (pairs, own) in enumerate(groups := shares(population.pairs, events, config.learn.groups)):
         # A group's members meet their own part of the protected texts, too, where there are enough.
         texts_near = near[group :: len(groups)] if len(near) >= len(groups) else near
         ask = replace(asking(state, around, step), pairs=pairs, events=tuple(own), near=texts_near)
         scores = yield from evaluator.scores(state.delta, ask)
-        parts.append(combine(scores.raw, [event.kind for event in own], scores.drift, config.learn.kl_weight))
-        looked.update((event.id, share) for event, share in zip(own, scores.solved, strict=True))
+        kinds, mine = [event.kind for event in own], [event.id for event in own]
+        parts.append(
+            combine(scores.raw, kinds, scores.drift, config.learn.kl_weight, [weights[one].counts for one in mine])
+        )
+        told = consensus.agreement(zscores(scores.raw), np.array([weights[one].speaks for one in mine]))
+        looked.update(zip(mine, scores.solved, strict=True))
+        agreed.update(zip(mine, told, strict=True))
         passes, halved = passes + scores.passes, halved + scores.halved
     fitness = joined(parts)
     ids = [event.id for event in events]
@@ -66,6 +75,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         state,
         reliability=running_reliability(state.reliability, fitness.reliability),
         solved=batch.after(state.solved, ids, [looked[one] for one in ids]),
+        standing=consensus.after(state.standing, ids, [agreed[one] for one in ids]),
     )
     reach = batch.reach(state.solved) if config.search.anneal else 1.0
     shortened = around.step_scale * _shrinkage(state, config) * reach * bound(state.noise_kl, config.search)
@@ -87,6 +97,8 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         stats={
             **_stats(state, fitness),
             "solved": [looked[one] for one in ids],
+            "agreement": [round(10 * agreed[one]) for one in ids],  # in tenths
+            "clipped": clipped,  # places in `events`
             "population_batches": passes,
             "batches_halved": halved,
         },
@@ -124,6 +136,26 @@ def commit(state: State, row: Row, shaped: Sequence[float], guarded: Guarded, ar
     return replace(
         state, version=state.version + 1, delta=candidate, attempt=row.attempt, walk=walk, aged=state.aged + 1
     )
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Of an event in a step: in the fitness, and in the consensus that others are measured by."""
+
+    counts: float
+    speaks: float
+
+
+def weighed(state: State, events: Sequence[Event], config: Config) -> tuple[dict[str, Weight], list[int]]:
+    """Event -> its weights, by its source and by what is known of it; and the places of those that are clipped."""
+    known = [state.known(event.id) for event in events]
+    clipped = consensus.clipped([one for one, _ in known], [solved for _, solved in known], config.feedback.clip)
+    found = {}
+    for place, (event, pair) in enumerate(zip(events, known, strict=True)):
+        own = config.feedback.weight(event.tags.get("source"))
+        speaks = own * (consensus.DOUBTED if consensus.doubted(*pair) else 1.0)
+        found[event.id] = Weight(0.0 if place in clipped else own, speaks)
+    return found, clipped
 
 
 def shares(pairs: int, events: Sequence[T], groups: int) -> list[tuple[range, Sequence[T]]]:

@@ -9,7 +9,7 @@ one answer each are so noisy that steps of full length are a random walk, which 
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,7 +51,7 @@ def live_step(state: State, events: Sequence[Event], around: Surroundings) -> Sl
         raise StateError(f"the members perturbed basis {members[0].basis}, version {state.version} has another")
     if config.gates.canary_kl is not None:
         state = yield from look_around(state, around)
-    rated = ratings(events)
+    rated = ratings(events, config.feedback.weight)
     pairs, shaped = told(rated, config.search.shaping)
     row = Row(
         attempt=state.attempt + 1,
@@ -85,19 +85,23 @@ def live_step(state: State, events: Sequence[Event], around: Surroundings) -> Sl
     return commit(state, row, shaped, guarded, around)
 
 
-def ratings(events: Sequence[Event]) -> Ratings:
-    """Per metric a z-score across the members that it rates, of which a spread below FLOOR is a tie."""
+def ratings(events: Sequence[Event], weight: Callable[[str | None], float] = lambda source: 1.0) -> Ratings:
+    """Per metric a z-score across the members that it rates, of which a spread below FLOOR is a tie, times the weight
+    of the ratings' source."""
     by_metric: dict[str, dict[tuple[int, int], list[float]]] = {}
+    weighs: dict[tuple[int, int], list[float]] = {}
     for event in events:
         assert event.member is not None and event.metric is not None and event.value is not None
         at = (event.member.pair, event.member.sign)
         by_metric.setdefault(event.metric, {}).setdefault(at, []).append(event.value)
+        weighs.setdefault(at, []).append(weight(event.tags.get("source")))
     scores: dict[tuple[int, int], list[float]] = {}
     for values in by_metric.values():
         raw = {at: statistics.fmean(some) for at, some in values.items()}
         centre, spread = statistics.fmean(raw.values()), statistics.pstdev(raw.values())
         for at, value in raw.items():
-            scores.setdefault(at, []).append((value - centre) / spread if spread > FLOOR else 0.0)
+            score = (value - centre) / spread if spread > FLOOR else 0.0
+            scores.setdefault(at, []).append(score * statistics.fmean(weighs[at]))
     members = {at: statistics.fmean(some) for at, some in sorted(scores.items())}
     means = {
         metric: statistics.fmean(v for some in values.values() for v in some) for metric, values in by_metric.items()

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from edge_es import batch
+from edge_es import batch, consensus
 from edge_es.config import Config
+from edge_es.consensus import NEW, Standing
 from edge_es.evaluator import Ask, Evaluator, InProcess
 from edge_es.ledger import Journal, Row, head, published, rebuild
 from edge_es.likelihood import Text
@@ -45,7 +46,17 @@ class State:
     near: tuple[int, ...] | None = None
     looked: int = 0
     solved: Mapping[str, float] = field(default_factory=dict)
+    standing: Mapping[str, Standing] = field(default_factory=dict)
     aged: int = 0
+
+    def known(self, event_id: str) -> tuple[Standing, float]:
+        """How an event agrees with the others, and which share of members solves it, as far as is known."""
+        return self.standing.get(event_id, NEW), self.solved.get(event_id, 0.0)
+
+    def chance(self, event_id: str, doubting: bool = True) -> float:
+        """Weight of an event in the draw of a batch. doubting: those that contradict the others are drawn less."""
+        standing, solved = self.known(event_id)
+        return batch.chance(solved, standing.looks if doubting and consensus.doubted(standing, solved) else 0)
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,9 @@ def resume(journal: Journal, device: torch.device) -> State:
     assert newest.version is not None
     delta = rebuild(journal, newest.version).to(device)
     state = State(newest.version, delta, rows[-1].attempt)
-    state = replace(state, reliability=_reliability_so_far(rows), solved=_solved_so_far(rows))
+    state = replace(
+        state, reliability=_reliability_so_far(rows), solved=_solved_so_far(rows), standing=_standing_so_far(rows)
+    )
     versions = published(rows)
     # Walk back along the deltas: a rollback continues at its target.
     at: int | None = newest.version
@@ -140,6 +153,17 @@ def _solved_so_far(rows: Sequence[Row]) -> dict[str, float]:
         elif row.kind == "step" and "solved" in row.stats:
             solved = batch.after(solved, row.events, row.stats["solved"])
     return solved
+
+
+def _standing_so_far(rows: Sequence[Row]) -> dict[str, Standing]:
+    """As the turns knew it, from what the journal kept of them."""
+    standing: dict[str, Standing] = {}
+    for row in rows:
+        if row.kind == "rollback":
+            standing = {}
+        elif row.kind == "step" and "agreement" in row.stats:
+            standing = consensus.after(standing, row.events, [tenths / 10 for tenths in row.stats["agreement"]])
+    return standing
 
 
 def _reliability_so_far(rows: Sequence[Row]) -> float | None:

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from edge_es.errors import EdgeError, InputError
 from service.generation import Busy
+from service.review_table import NoSuchEvent, NotInReview
 from service.store import Conflict, DiskFull
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ def refusal(error: Exception) -> ApiError | None:
             )
         case Conflict():
             return ApiError(409, str(error), error.param, "id_conflict")
-        case Unknown():
+        case NotInReview():
+            return ApiError(409, str(error), error.param, "not_in_review")
+        case Unknown() | NoSuchEvent():
             return ApiError(404, str(error), error.param, "not_found")
         case UnknownField():
             return ApiError(422, str(error), error.param, "unknown_field")

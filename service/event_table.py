@@ -2,17 +2,17 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from edge_es.batch import draw
+from edge_es.batch import capped, order
 from edge_es.errors import InputError, StateError
 from edge_es.feedback import Event
 from service.clock import now
 from service.database import Database
 
-State = Literal["pending", "held_out", "used", "set_aside", "kept"]
+State = Literal["pending", "held_out", "used", "set_aside", "kept", "review", "rejected", "duplicate"]
 
 
 class Conflict(InputError):
@@ -52,7 +52,7 @@ def canonical(body: Mapping[str, Any]) -> str:
 
 _USED = """EXISTS (SELECT 1 FROM event_uses JOIN ledger USING (attempt)
            WHERE event_id = events.id AND version IS NOT NULL)"""
-_STATE = f"CASE WHEN state = 'pending' AND uses > 0 AND {_USED} THEN 'used' ELSE state END"
+_STATE = f"coalesce(withheld, CASE WHEN state = 'pending' AND uses > 0 AND {_USED} THEN 'used' ELSE state END)"
 
 # For turns. Ratings of what a member answered are for one live step instead, unless they were released.
 _ORDINARY = "state = 'pending' AND family IS NULL"
@@ -76,18 +76,35 @@ class EventTable(Database):
             raise Conflict(f"id {event_id} was used for other feedback; send new feedback with a new id", param="id")
         return True
 
-    def add_event(self, event: Event, body: Mapping[str, Any], held_out: bool) -> bool:
+    def add_event(
+        self,
+        event: Event,
+        body: Mapping[str, Any],
+        held_out: bool,
+        review: bool = False,
+        content: str | None = None,
+        weight: Callable[[str | None], float] = lambda source: 1.0,
+    ) -> bool:
         """Durable when it returns. False if the same event was there already.
 
-        `body` is the feedback as it was sent. Raises Conflict (same id, other body) or DiskFull.
+        `body` is the feedback as it was sent. review: it waits for one, unless nothing is learned from its kind.
+        content: `duplicates.digest`; where an event of the same content is there, from a source of at least the same
+        weight, this one is kept as its duplicate. Raises Conflict (same id, other body) or DiskFull.
         """
         with self.transaction() as db:
             if self.repeats(event.id, body):
                 return False
             state = "kept" if event.kind == "comment" else "held_out" if held_out else "pending"
+            withheld, reason = None, None
+            twin = self._twin(content, weight, weight(event.tags.get("source")))
+            if twin is not None:
+                state, withheld, reason = "kept", "duplicate", f"the same as feedback {twin}"
+            elif review and event.kind != "comment":
+                state, withheld = "kept", "review"
             db.execute(
-                "INSERT INTO events (id, received_at, body, event, kind, source, state, family)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO events"
+                " (id, received_at, body, event, kind, source, state, family, withheld, reason, content)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     event.id,
                     now(),
@@ -97,9 +114,19 @@ class EventTable(Database):
                     event.tags.get("source"),
                     state,
                     event.member.family if event.member else None,
+                    withheld,
+                    reason,
+                    content,
                 ),
             )
         return True
+
+    def _twin(self, content: str | None, weight: Callable[[str | None], float], own: float) -> str | None:
+        """The oldest event of this content whose source weighs at least `own`: else who is hardly believed could keep
+        others from being heard, by saying the same before them."""
+        same = "content = ? AND withheld IS NOT 'duplicate'"
+        rows = self.query(f"SELECT id, source FROM events WHERE {same} ORDER BY seq", content) if content else []
+        return next((row["id"] for row in rows if weight(row["source"]) >= own), None)
 
     def pending(self, limit: int, max_uses: int) -> list[tuple[Event, int]]:
         """Events to learn from with the turns each has served: fewest uses first, then oldest first."""
@@ -121,18 +148,33 @@ class EventTable(Database):
     def _count(self, condition: str, *values: Any) -> int:
         return int(self.query(f"SELECT count(*) FROM events WHERE {condition}", *values)[0][0])
 
-    def used_events(self, limit: int, seed: int, max_uses: int, solved: Mapping[str, float]) -> list[Event]:
-        """A sample, drawn by `seed`, of the events that have served a turn and may serve another; oldest first.
-        solved: event -> share of members that solve it; those less solved are drawn more often."""
-        rows = self.query(
-            f"SELECT seq, id FROM events WHERE {_ORDINARY} AND uses > 0 AND uses < ? ORDER BY seq", max_uses
+    def next_batch(
+        self, size: int, seed: int, max_uses: int, chance: Callable[[str], float], share: float = 1.0
+    ) -> list[tuple[Event, int]]:
+        """At most `size` events to learn from, with the turns each has served: those that have served none, oldest
+        first, then a sample of the others, so that a flood does not wash out what came before.
+
+        chance: of an event's id, its weight in the draw, which is by `seed`. share: as `feedback.max_share`.
+        """
+        which = f"FROM events WHERE {_ORDINARY} AND uses < ?"
+        fresh = self.query(
+            f"""SELECT seq, source FROM (
+                  SELECT seq, source, row_number() OVER (PARTITION BY source ORDER BY seq) AS place
+                  {which} AND uses = 0)
+                WHERE place <= ? ORDER BY seq""",
+            max_uses,
+            size,
         )
-        drawn = [rows[i]["seq"] for i in draw([row["id"] for row in rows], solved, limit, random.Random(seed))]
+        used = self.query(f"SELECT seq, id, source {which} AND uses > 0 ORDER BY seq", max_uses)
+        drawn = order([chance(row["id"]) for row in used], random.Random(seed))
+        candidates = [*fresh, *(used[i] for i in drawn)]
+        chosen = capped([row["source"] for row in candidates], size, share)
         rows = self.query(
-            "SELECT event FROM events WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
-            json.dumps(drawn),
+            """SELECT event, uses FROM events WHERE seq IN (SELECT value FROM json_each(?))
+               ORDER BY uses > 0, seq""",
+            json.dumps([candidates[i]["seq"] for i in chosen]),
         )
-        return [Event.from_json(json.loads(row["event"])) for row in rows]
+        return [(Event.from_json(json.loads(row["event"])), row["uses"]) for row in rows]
 
     def count_rated(self, family: str) -> int:
         """Members of this family whose ratings wait for a live step."""
@@ -264,7 +306,7 @@ class EventTable(Database):
 
     def count_events(self) -> dict[str, int]:
         """How many events are in each state; states without events are 0."""
-        counts = {"pending": 0, "held_out": 0, "used": 0, "set_aside": 0, "kept": 0}
+        counts = dict.fromkeys(get_args(State), 0)
         for row in self.query(f"SELECT {_STATE} AS state, count(*) AS number FROM events GROUP BY 1"):
             counts[row["state"]] = row["number"]
         return counts

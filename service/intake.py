@@ -10,6 +10,7 @@ from edge_es.errors import EdgeError
 from edge_es.feedback import Event
 from service.clock import uuid7
 from service.context import Context
+from service.duplicates import digest
 from service.errors import ApiError, refusal
 from service.resolve import check_lengths, is_held_out, resolve_feedback, resolve_task
 from service.schemas import Feedback, Task
@@ -48,7 +49,8 @@ def _add(context: Context, checked: Checked) -> bool:
     if checked.event is None:
         return checked.repeated
     held_out = is_held_out(checked.id, context.config.learn.holdout)
-    new = context.store.add_event(checked.event, checked.raw, held_out)
+    section, content = context.config.feedback, digest(checked.event, checked.raw)
+    new = context.store.add_event(checked.event, checked.raw, held_out, section.review, content, section.weight)
     if new:
         context.metrics.feedback.labels(checked.event.kind).inc()
     return not new

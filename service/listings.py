@@ -94,7 +94,7 @@ def status(store: Store, live: LiveStatus | None = None) -> dict[str, Any]:
         "device": live.device if live else machine.get("device"),
         "learning": live.learning if live else learning,
         "reason": live.reason if live else reason,
-        "events": {state: counts[state] for state in ("pending", "used", "set_aside")},
+        "events": {state: counts[state] for state in ("pending", "used", "set_aside", "review")},
         "memory": {key: memory.get(key) for key in MEMORY},
         "retention": _newest_retention(store.probe_results()),
     }

@@ -99,6 +99,15 @@ def m006_members(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX events_family ON events (family, seq) WHERE family IS NOT NULL")
 
 
+def m007_trust(db: sqlite3.Connection) -> None:
+    """`withheld`: an event that is kept out of learning for now or for good, beneath state 'kept': 'review', 'rejected'
+    or 'duplicate'. `content`: a digest by which duplicates are known; events from before have none."""
+    db.execute("ALTER TABLE events ADD COLUMN withheld TEXT CHECK (withheld IN ('review', 'rejected', 'duplicate'))")
+    db.execute("ALTER TABLE events ADD COLUMN content TEXT")
+    db.execute("CREATE INDEX events_withheld ON events (withheld, seq) WHERE withheld IS NOT NULL")
+    db.execute("CREATE INDEX events_content ON events (content, seq) WHERE content IS NOT NULL")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_meta_and_settings,
     m002_completions,
@@ -106,6 +115,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m004_ledger,
     m005_probes,
     m006_members,
+    m007_trust,
 )
 
 

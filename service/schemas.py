@@ -192,5 +192,22 @@ class Pause(Body):
     reason: Text | None = None
 
 
+class Reviewed(Body):
+    """Which events in review: {"ids": [...]} or {"all": true}."""
+
+    ids: list[Uuid] | None = Field(None, min_length=1)
+    all: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.ids is None) == (self.all is None):
+            raise PydanticCustomError("ids", "give either ids or all: true")
+        return self
+
+
+class Rejected(Reviewed):
+    reason: Text | None = None
+
+
 class Nothing(Body):
     """A request that says all by its address."""

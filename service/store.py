@@ -18,8 +18,9 @@ from service import blobs
 from service.clock import now
 from service.completion_table import Answer, CompletionTable, StoredCompletion
 from service.database import DiskFull, disk_errors
-from service.event_table import Conflict, EventTable, Fate
+from service.event_table import Conflict, Fate
 from service.probe_table import ProbeTable
+from service.review_table import ReviewTable
 
 if TYPE_CHECKING:
     from edge_es.ledger import Row
@@ -55,7 +56,7 @@ class ModelBinding:
     bound_at: str
 
 
-class Store(EventTable, CompletionTable, ProbeTable):
+class Store(ReviewTable, CompletionTable, ProbeTable):
     """The state folder, opened; implements edge_es.ledger.Journal. Methods may be called from any thread."""
 
     # the ledger

@@ -144,14 +144,18 @@ class Teaching:
 
     def _turn(self) -> Slices[None]:
         learn = self._config.learn
-        chosen = self._store.pending(learn.batch, learn.max_uses)
-        fresh = [event for event, uses in chosen if uses == 0]
-        # Fresh events first, then a reservoir of earlier ones, so that a flood does not wash out what came before.
-        room = learn.batch - len(fresh)
-        rest = self._store.used_events(room, self.state.attempt, learn.max_uses, self.state.solved)
-        events = self._readable([*fresh, *rest])
+        section, state = self._config.feedback, self.state
+        chosen = self._store.next_batch(
+            learn.batch,
+            state.attempt,
+            learn.max_uses,
+            lambda one: state.chance(one, section.clip > 0),
+            section.max_share,
+        )
+        fresh = any(uses == 0 for _, uses in chosen)
+        events = self._readable([event for event, _ in chosen])
         if events:
-            yield from self._learn(lambda state, around: turn(state, events, bool(fresh), around))
+            yield from self._learn(lambda state, around: turn(state, events, fresh, around))
 
     def _learn(self, attempt: Callable[[State, Surroundings], Slices[State]]) -> Slices[None]:
         """One attempt of either kind, and the news of it."""
@@ -177,10 +181,13 @@ class Teaching:
         )
 
     def _readable(self, events: list[Event]) -> list[Event]:
-        """Events that fit the model; the others are set aside with the reason."""
+        """Events that fit the model and have a weight; the others are set aside with the reason."""
         good = []
         for event in events:
+            source = event.tags.get("source", "")
             try:
+                if self._config.feedback.weight(source) == 0:
+                    raise InputError(f"feedback.weights gives its source '{source}' the weight 0")
                 texts_of(self._base, event)
             except InputError as error:
                 self._store.set_aside([event.id], str(error))

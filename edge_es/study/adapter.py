@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from edge_es.batch import draw
+from edge_es.batch import capped, order
 from edge_es.config import Config
 from edge_es.feedback import Event
 from edge_es.focus import SCOUT_EVENTS, SCOUTS
@@ -58,11 +58,18 @@ class EdgeES:
 
     def step(self) -> None:
         seen = len(self.journal.rows())
-        batch = self._config.learn.batch
-        new, self._waiting = self._waiting[:batch], self._waiting[batch:]
-        ids = [one for one in self._events if one not in new]
-        drawn = [ids[i] for i in draw(ids, self._state.solved, batch - len(new), self._rng)]
-        some = [self._events[one] for one in (*new, *drawn)]
+        ids = [one for one in self._events if one not in self._waiting]
+        doubting = self._config.feedback.clip > 0
+        candidates = [
+            *self._waiting,
+            *(ids[i] for i in order([self._state.chance(one, doubting) for one in ids], self._rng)),
+        ]
+        sources = [self._events[one].tags.get("source") for one in candidates]
+        chosen = capped(sources, self._config.learn.batch, self._config.feedback.max_share)
+        drawn = {candidates[i] for i in chosen}
+        new = [one for one in self._waiting if one in drawn]
+        self._waiting = [one for one in self._waiting if one not in drawn]
+        some = [self._events[one] for one in (*new, *(one for one in ids if one in drawn))]
         self._state = run(turn(self._state, some, bool(new) or not self._begun, self._around))
         self._begun = True
         self.evaluations += evaluations(self.journal.rows()[seen:], self._config)

@@ -2,16 +2,19 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 
 from service import intake
-from service.bodies import JsonLines, JsonObject
+from service.bodies import JsonLines, JsonObject, json_body, optional_json_body
 from service.context import Context, Ctx
 from service.errors import ApiError, Unknown
 from service.event_table import Fate, State
+from service.resolve import is_held_out
+from service.schemas import Nothing, Pause, Rejected, Reviewed
 
 router = APIRouter()
+REJECTED = "rejected in a review"
 
 
 @router.post("/v1/feedback")
@@ -40,6 +43,28 @@ def list_feedback(
     return {"feedback": [fate.as_json() for fate in context.store.list_events(state, after, limit)]}
 
 
+def _chosen(context: Context, body: Reviewed) -> list[str]:
+    return list(dict.fromkeys(body.ids)) if body.ids is not None else context.store.in_review()
+
+
+@router.post("/v1/feedback/approve")
+def approve_some(context: Ctx, body: Annotated[Reviewed, Depends(json_body(Reviewed))]) -> dict[str, list[str]]:
+    """Lets events in review be learned from: those named, or all. All of them or none."""
+    ids = _chosen(context, body)
+    share = context.config.learn.holdout
+    context.store.approve(ids, lambda one: is_held_out(one, share))
+    context.engine.wake()
+    return {"approved": ids}
+
+
+@router.post("/v1/feedback/reject")
+def reject_some(context: Ctx, body: Annotated[Rejected, Depends(json_body(Rejected))]) -> dict[str, list[str]]:
+    """Keeps events in review from being learned from, for good: those named, or all. All of them or none."""
+    ids = _chosen(context, body)
+    context.store.reject(ids, body.reason or REJECTED)
+    return {"rejected": ids}
+
+
 def _fate(context: Context, event_id: str) -> Fate:
     fate = context.store.event_fate(event_id.lower())
     if fate is None:
@@ -60,4 +85,18 @@ def retry(context: Ctx, event_id: str) -> dict[str, Any]:
     if not context.store.retry([fate.id]):
         raise ApiError(409, f"feedback {fate.id} is {fate.state}; only what was set aside can be tried again", "id")
     context.engine.wake()
+    return _fate(context, event_id).as_json()
+
+
+@router.post("/v1/feedback/{event_id}/approve")
+def approve(context: Ctx, event_id: str, _: Annotated[Nothing, Depends(optional_json_body(Nothing))]) -> dict[str, Any]:
+    """Lets an event in review be learned from; one that was rejected, too."""
+    approve_some(context, Reviewed(ids=[_fate(context, event_id).id]))
+    return _fate(context, event_id).as_json()
+
+
+@router.post("/v1/feedback/{event_id}/reject")
+def reject(context: Ctx, event_id: str, body: Annotated[Pause, Depends(optional_json_body(Pause))]) -> dict[str, Any]:
+    """Keeps an event in review from being learned from, for good."""
+    reject_some(context, Rejected(ids=[_fate(context, event_id).id], reason=body.reason))
     return _fate(context, event_id).as_json()

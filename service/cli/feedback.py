@@ -18,9 +18,12 @@ from typing import Annotated, Any
 import typer
 
 from edge_es.errors import EdgeError, InputError
+from service.cli import review
 from service.cli.options import AsJson, StateDir, Url, print_json
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Send feedback from files.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Send feedback from files, and review it.")
+for command in (review.review, review.approve, review.reject):
+    app.command(command.__name__)(command)
 
 NAMESPACE = uuid.UUID("6f1c7c1e-6f0b-5d0e-9c55-3f2f6f8e2d11")  # any fixed one: ids must not change between releases
 GROUP = 100  # lines a request: one durable commit for all of them
@@ -69,7 +72,8 @@ def read_lines(text: str, name: str) -> Iterator[Line]:
     """The bodies of a JSON Lines text, blank lines left out. Raises InputError naming the file and the line.
 
     The derived id is of the body's content and of how often that same body came before in the file:
-    inserting or reordering lines changes no id, and two equal lines stay two events.
+    inserting or reordering lines changes no id, and two equal lines have two ids; the daemon keeps the later one as a
+    duplicate.
     """
     seen: Counter[str] = Counter()
     for number, raw in enumerate(text.split("\n"), start=1):  # JSON strings may hold other line ends

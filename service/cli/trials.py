@@ -1,4 +1,4 @@
-"""`edge-es study noise`, `sequence` and `alarms`: further experiments, whose records are not made twice."""
+"""`edge-es study noise`, `sequence`, `alarms` and `poison`: further experiments, whose records are not made twice."""
 
 import sys
 from collections.abc import Iterator
@@ -162,3 +162,50 @@ def alarms(
         print_json(found)
     else:
         print_table(COLUMNS, rows(found), title=f"records: {out}")
+
+
+def poison(
+    stream: Annotated[
+        list[str] | None, typer.Option("--stream", help="same or other: the source of what is wrong; default: both.")
+    ] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option("--attack", help="skill, garbage or prior; default: skill.")
+    ] = None,
+    share: Annotated[float, typer.Option("--share", min=0.0, max=0.9, help="Of all events that is wrong.")] = 0.2,
+    evaluations: Annotated[
+        int | None, typer.Option("--evaluations", min=1, help="Of each run; default: 60000.")
+    ] = None,
+    items: MostItems = None,
+    seed: Seeds = None,
+    settings: Settings = None,
+    out: Out = Path("study-poison"),
+    as_json: AsJson = False,
+) -> None:
+    """The alias with wrong demonstrations among the right ones, beside the same without: what it learns and keeps.
+
+    Runs that OUT holds already, with the same settings, are not run again.
+    """
+    from edge_es.config import load
+    from edge_es.study import plan
+    from edge_es.study.poison import ATTACKS, POISONED, kept_run, runs
+    from edge_es.study.poison_report import COLUMNS, rows, summary
+
+    for option, given, known in (("--stream", stream, POISONED), ("--attack", attack, ATTACKS)):
+        for one in given or ():
+            if one not in known:
+                raise typer.BadParameter(f"'{one}' is none of {', '.join(known)}", param_hint=option)
+    streams = [one for one in POISONED if not stream or one in stream]
+    attacks = [one for one in ATTACKS if one in (attack or ["skill"])]
+    over = tree(settings or [])
+    base = _base(load(None, over))
+    named = runs(streams, attacks, seed or [0], evaluations or plan.EVALUATIONS, share=share, items=items, over=over)
+    records: list[dict[str, Any]] = []
+    with _progress(len(named)) as say:
+        for run in named:
+            done = len(records)
+            records.append(kept_run(base, run, out, lambda spent, state, done=done: say(done + spent, state)))  # type: ignore[misc]
+    found = summary(records)
+    if as_json:
+        print_json({"runs": found})
+    else:
+        print_table(COLUMNS, rows(found), title=f"records: {out}; clipped: of what is wrong / of what is right")

@@ -34,6 +34,9 @@ kl_below = 0.0             # KL to the anchor joins no fitness
 groups = 1
 max_uses = 3               # what was taught before has served more steps than that, so the flood stands alone
 
+[feedback]
+clip = 0.0                 # what contradicts the rest counts like the rest
+
 [probes]
 every = 5
 """

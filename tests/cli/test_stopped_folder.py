@@ -72,7 +72,7 @@ def test_status_has_the_issue_s_shape(folder: Path) -> None:
         *("version", "model", "quantization", "device", "learning", "reason", "events", "memory", "retention")
     ]
     assert (row["version"], row["model"], row["quantization"], row["learning"]) == (2, "pocket", "nf4", "idle")
-    assert row["events"] == {"pending": 0, "used": 3, "set_aside": 0}
+    assert row["events"] == {"pending": 0, "used": 3, "set_aside": 0, "review": 0}
     assert list(row["memory"]) == ["budget_bytes", "base_bytes", "peak_bytes", "batches_halved"]
     assert row["retention"] == {"add": {"score": 0.75, "anchor": 1.0, "retention": 0.75, "verdict": "dropped"}}
 

@@ -93,7 +93,7 @@ def test_what_is_too_little_to_learn_from_waits(live: Live, sent: dict[str, tupl
     live.chat()  # whatever the learner would do, it had its turn before this answer
     assert live.rest()["version"] == newest
     assert live.fate(waiting)["state"] == "pending" and live.fate(waiting)["used_in"] == []
-    assert live.get("/v1/status")["events"] == {"pending": 1, "used": 7, "set_aside": 0}
+    assert live.get("/v1/status")["events"] == {"pending": 1, "used": 7, "set_aside": 0, "review": 0}
 
 
 def test_all_guards_at_once_are_read_in_the_versions(live: Live, sent: dict[str, tuple[str, str]]) -> None:

@@ -25,7 +25,7 @@ def test_status_has_the_stated_shape(daemon: Daemon) -> None:
         "device": "cpu",
         "learning": "idle",
         "reason": None,
-        "events": {"pending": 0, "used": 0, "set_aside": 0},
+        "events": {"pending": 0, "used": 0, "set_aside": 0, "review": 0},
         "memory": {"budget_bytes": None, "base_bytes": 1000, "peak_bytes": 2000, "batches_halved": 0},
         "retention": {"capitals": {"score": 0.75, "anchor": 1.0, "retention": 0.75, "verdict": "kept"}},
     }

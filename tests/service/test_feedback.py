@@ -319,7 +319,7 @@ JSONL = {"Content-Type": "application/x-ndjson"}
 
 
 def test_a_batch_reports_line_by_line_and_good_lines_are_stored(daemon: Daemon) -> None:
-    one, two = {**SHOWN, "id": new_id()}, {**SHOWN, "id": new_id()}
+    one, two = {**SHOWN, "id": new_id()}, {**SHOWN, "id": new_id(), "value": "four"}
     content = lines(one, b"", b"{", two, one, {**one, "value": "5"}, {**SHOWN, "metric_name": "quality"})
     found = daemon.client.post("/v1/feedback/batch", content=content, headers=JSONL).json()["results"]
     assert [row["line"] for row in found] == [1, 3, 4, 5, 6, 7]
@@ -370,7 +370,8 @@ def test_a_full_disk_answers_507_and_serving_goes_on(daemon: Daemon) -> None:
 
 
 def test_set_aside_events_are_listed_and_retryable(daemon: Daemon) -> None:
-    ids = [daemon.client.post("/v1/feedback", json=SHOWN).json()["feedback_id"] for _ in range(3)]
+    sent = [daemon.client.post("/v1/feedback", json={**SHOWN, "value": f"4.{i}"}) for i in range(3)]
+    ids = [response.json()["feedback_id"] for response in sent]
     use(daemon.store, ids[:2])
     daemon.store.set_aside(ids[:1], "capitals dropped")
 
@@ -404,7 +405,7 @@ def test_holding_out_follows_from_the_id_alone(event_id: uuid.UUID, share: float
 
 def test_the_share_that_is_held_out_is_the_configured_one(serving: Any) -> None:
     daemon = serving(learn={"holdout": 0.25})
-    bodies = [{**SHOWN, "id": str(uuid.UUID(int=i))} for i in range(400)]
+    bodies = [{**SHOWN, "id": str(uuid.UUID(int=i)), "value": str(i)} for i in range(400)]
     daemon.client.post("/v1/feedback/batch", content=lines(*bodies), headers=JSONL)
     held = {event.id for event in daemon.store.held_out()}
     assert held == {body["id"] for body in bodies if is_held_out(body["id"], 0.25)}

@@ -69,8 +69,8 @@ def test_an_event_waits_until_it_is_used_and_its_fate_tells_by_which_version(sto
     assert other is not None
     assert (other.state, other.used_in) == ("pending", ())
     assert store.events_between(1, 1) == [one.id]
-    assert store.used_events(5, seed=0, max_uses=64, solved={}) == [one]
-    assert store.count_events() == {"pending": 1, "held_out": 0, "used": 1, "set_aside": 0, "kept": 0}
+    assert store.next_batch(5, 0, 64, lambda one: 1.0) == [(two, 0), (one, 2)]
+    assert {s: n for s, n in store.count_events().items() if n} == {"pending": 1, "used": 1}
 
 
 def test_ratings_of_members_wait_for_their_step_and_serve_one_alone(store: Store) -> None:
@@ -89,7 +89,9 @@ def test_ratings_of_members_wait_for_their_step_and_serve_one_alone(store: Store
     store.append(step(1, 1, ("r0", "r4")), {})
     assert [event.id for event in store.rated(own, 9)] == ["r1", "r2"], "each is told once"
     assert store.release(own) == 1 and store.release(own) == 0
-    assert [event.id for event, _ in store.pending(9, 9)] == ["r5"] and store.used_events(9, 0, 9, {}) == []
+    assert [event.id for event, _ in store.pending(9, 9)] == ["r5"] and [
+        e.id for e, _ in store.next_batch(9, 0, 9, lambda one: 1.0)
+    ] == ["r5"]
     assert store.release(None) == 2
     assert [event.id for event, _ in store.pending(9, 9)] == ["r1", "r2", "r5"]
 
@@ -99,8 +101,10 @@ def test_a_folder_from_before_there_were_members_is_read(tmp_path: Path) -> None
         store.add_completion(StoredCompletion("c", 0, "chat", Prompt.user("?"), (Answer("4", "stop"),), 1, 1))
         store.add_event(event("e"), {"value": "4"}, held_out=False)
     with sqlite3.connect(tmp_path / "edge-es.sqlite") as db:
-        db.execute("DROP INDEX events_family")
-        for table, column in (("events", "family"), ("completions", "member")):
+        for index in ("events_family", "events_withheld", "events_content"):
+            db.execute(f"DROP INDEX {index}")
+        added = (("events", "family"), ("events", "withheld"), ("events", "content"), ("completions", "member"))
+        for table, column in added:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 5")
     with Store(tmp_path) as store:
@@ -124,7 +128,7 @@ def test_held_out_events_and_comments_are_never_handed_to_the_learner(store: Sto
     store.add_event(remark, {}, held_out=True)
     assert store.pending(10, 5) == []
     assert store.held_out() == [kept]
-    assert store.count_events() == {"pending": 0, "held_out": 1, "used": 0, "set_aside": 0, "kept": 1}
+    assert {s: n for s, n in store.count_events().items() if n} == {"held_out": 1, "kept": 1}
 
 
 def test_set_aside_events_are_listed_with_their_reason_and_retry_makes_them_fresh(store: Store) -> None:
@@ -133,7 +137,7 @@ def test_set_aside_events_are_listed_with_their_reason_and_retry_makes_them_fres
     store.add_event(one, {}, held_out=False)
     store.append(step(1, 1, (one.id,)), {})
     assert store.set_aside([one.id], "capitals dropped at version 1") == 1
-    assert store.pending(10, 5) == [] and store.used_events(5, 0, 64, {}) == []
+    assert store.pending(10, 5) == [] and store.next_batch(5, 0, 64, lambda one: 1.0) == []
     (fate,) = store.list_events("set_aside")
     assert (fate.id, fate.reason, fate.used_in) == (one.id, "capitals dropped at version 1", (1,))
     assert store.retry([one.id]) == 1
@@ -155,7 +159,7 @@ def test_the_reservoir_is_drawn_by_its_seed(store: Store) -> None:
     for e in ids:
         store.add_event(event(e), {}, held_out=False)
     store.append(step(1, 1, ids), {})
-    draws = [[e.id for e in store.used_events(8, seed, 64, {})] for seed in (1, 1, 2)]
+    draws = [[e.id for e, _ in store.next_batch(8, seed, 64, lambda one: 1.0)] for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
     assert all(draw == sorted(draw, key=ids.index) for draw in draws)
 

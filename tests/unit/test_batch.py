@@ -11,24 +11,52 @@ from edge_es import batch
 SHARES = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(0, 1), max_size=12)
 
 
-@given(SHARES, st.integers(0, 20), st.integers(0, 5))
-def test_a_draw_is_without_replacement_and_pure(solved: dict[str, float], count: int, seed: int) -> None:
-    ids = [*solved, "new"]
-    drawn = batch.draw(ids, solved, count, random.Random(seed))
-    assert len(drawn) == len(set(drawn)) == min(count, len(ids)) and drawn == sorted(drawn)
-    assert drawn == batch.draw(ids, solved, count, random.Random(seed))
+@given(st.lists(st.floats(0.1, 1)), st.integers(0, 5))
+def test_a_draw_is_of_all_without_replacement_and_pure(chances: list[float], seed: int) -> None:
+    drawn = batch.order(chances, random.Random(seed))
+    assert sorted(drawn) == list(range(len(chances)))
+    assert drawn == batch.order(chances, random.Random(seed))
 
 
 def test_what_is_solved_is_drawn_less_but_is_drawn() -> None:
-    ids = [str(i) for i in range(100)]
-    solved = dict.fromkeys(ids[:50], 1.0)
+    chances = [batch.chance(1.0)] * 50 + [batch.chance(0.0)] * 50
     rng = random.Random(0)
     times = [0] * 100
     for _ in range(4000):
-        for i in batch.draw(ids, solved, 5, rng):
+        for i in batch.order(chances, rng)[:5]:
             times[i] += 1
     assert min(times) > 0
     assert sum(times[:50]) / sum(times[50:]) == pytest.approx(batch.LEAST_CHANCE, rel=0.1)
+
+
+@given(st.floats(0, 1), st.integers(0, 100))
+def test_what_is_doubted_is_drawn_less_with_every_look(solved: float, doubts: int) -> None:
+    assert batch.LEAST_CHANCE <= batch.chance(solved, doubts + 1) <= batch.chance(solved, doubts) <= 1.0
+    assert batch.chance(0.0) == batch.chance(0.0, 1) == 1.0 and batch.chance(0.0, 4) == 0.25
+
+
+SOURCES = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=40)
+
+
+@given(SOURCES, st.integers(1, 20), st.sampled_from([0.1, 0.5, 0.8, 1.0]))
+def test_no_source_has_more_than_its_share_while_others_have_any_left(
+    sources: list[str | None], count: int, share: float
+) -> None:
+    chosen = batch.capped(sources, count, share)
+    assert len(set(chosen)) == len(chosen) == min(count, len(sources)) and chosen == sorted(chosen)
+    most = max(1, int(share * count))
+    for source in set(sources):
+        own = [i for i in chosen if sources[i] == source]
+        left = [i for i, other in enumerate(sources) if other != source and i not in chosen]
+        below = [i for i in left if sum(sources[j] == sources[i] for j in chosen) < most]
+        assert len(own) <= most or not below
+        assert own == [i for i, other in enumerate(sources) if other == source][: len(own)], "the first ones"
+
+
+def test_a_single_source_has_the_whole_batch() -> None:
+    assert batch.capped(["a"] * 10, 4, 0.5) == [0, 1, 2, 3]
+    assert batch.capped([*["a"] * 10, "b"], 4, 0.5) == [0, 1, 2, 10]
+    assert batch.capped([*["a"] * 10, *["b"] * 9], 4, 0.5) == [0, 1, 10, 11]
 
 
 @given(SHARES)

@@ -8,9 +8,10 @@ from service.api import administration, chat, completions, events, feedback, hea
 from service.context import Context, Engine
 from service.errors import install
 from service.metrics import CountRequests, Metrics, StatusGauges
+from service.rate import RateLimit
 from service.security import Perimeter, allowed_hosts, require_admin, require_chat
 from service.store import Store
-from service.tokens import load_or_create
+from service.tokens import Keyring
 
 OPEN = (health.open_router,)
 CHAT = (chat.router, completions.router, models.router, health.router)
@@ -23,7 +24,7 @@ def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
     Raises StateError where the folder's tokens are damaged.
     """
     metrics = Metrics()
-    context = Context(config, store, engine, load_or_create(store.folder), metrics)
+    context = Context(config, store, engine, Keyring(store.folder), metrics)
     metrics.registry.register(StatusGauges(lambda: listings.status(store, context.live_status())))
     app = FastAPI(title="edge-es", openapi_url=None, redirect_slashes=False)
     app.state.context = context
@@ -34,6 +35,8 @@ def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
         app.include_router(router, dependencies=[Depends(require_chat)])
     for router in ADMIN:
         app.include_router(router, dependencies=[Depends(require_admin)])
+    if config.serve.rate is not None:
+        app.add_middleware(RateLimit, rate=config.serve.rate, tokens=context.keyring.tokens)
     app.add_middleware(Perimeter, hosts=allowed_hosts(config.serve))
     app.add_middleware(CountRequests, metrics=metrics)
     return app

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from edge_es.errors import EdgeError, InputError
@@ -95,6 +96,8 @@ def refusal(error: Exception) -> ApiError | None:
             return ApiError(507, str(error), code="disk_full")
         case Busy():
             return ApiError(429, str(error), code="busy", headers={"Retry-After": "1"})
+        case ClientDisconnect():
+            return ApiError(499, "the client went away")  # nobody reads it
         case HTTPException(status_code=404):
             return ApiError(404, "there is no such address; see the README for the API", code="not_found")
         case HTTPException():

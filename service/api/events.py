@@ -20,7 +20,8 @@ async def _stream(context: Context) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
 
     def put(text: str) -> None:
-        queue.put_nowait(text if queue.qsize() < BACKLOG else None)
+        if queue.qsize() <= BACKLOG:
+            queue.put_nowait(text if queue.qsize() < BACKLOG else None)
 
     def listen(name: str, data: dict[str, Any]) -> None:
         with suppress(RuntimeError):  # the loop is gone: nobody listens any more

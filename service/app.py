@@ -1,9 +1,10 @@
 """The application: every router with the token it asks for, in one table."""
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from edge_es.config import Config
-from service import listings
+from service import listings, openapi
 from service.api import administration, chat, completions, events, feedback, health, models, retention, tasks
 from service.context import Context, Engine
 from service.errors import install
@@ -28,13 +29,14 @@ def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
     metrics.registry.register(StatusGauges(lambda: listings.status(store, context.live_status())))
     app = FastAPI(title="edge-es", openapi_url=None, redirect_slashes=False)
     app.state.context = context
-    install(app)
+    tables = (*OPEN, *CHAT, *ADMIN)
+    install(app, [route for router in tables for route in router.routes if isinstance(route, APIRoute)])
     for router in OPEN:
-        app.include_router(router)
+        app.include_router(router, tags=[openapi.OPEN])
     for router in CHAT:
-        app.include_router(router, dependencies=[Depends(require_chat)])
+        app.include_router(router, dependencies=[Depends(require_chat)], tags=[openapi.CHAT])
     for router in ADMIN:
-        app.include_router(router, dependencies=[Depends(require_admin)])
+        app.include_router(router, dependencies=[Depends(require_admin)], tags=[openapi.ADMIN])
     if config.serve.rate is not None:
         app.add_middleware(RateLimit, rate=config.serve.rate, tokens=context.keyring.tokens)
     app.add_middleware(Perimeter, hosts=allowed_hosts(config.serve))

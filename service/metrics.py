@@ -84,7 +84,7 @@ class CountRequests:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "(none)")
+                route = getattr(scope.get("route"), "path_format", "(none)")
                 method = (
                     scope["method"] if scope["method"] in METHODS else "(other)"
                 )  # invented ones are endless labels too

@@ -104,7 +104,7 @@ class EchoEngine:
                 said = self.base.tokenizer.decode(spoken)
                 stopped = token == END or any(said.endswith(stop) for stop in sampling.stop)
                 finish = "stop" if stopped else "length" if len(spoken) == sampling.max_tokens else None
-                known = TokenLogprob(token, -0.5, tuple((token + i, -0.5 - i) for i in range(sampling.top)))
+                known = TokenLogprob(token, -0.5, tuple(((token + i) % 257, -0.5 - i) for i in range(sampling.top)))
                 generation.deliver(
                     Piece(
                         choice,

@@ -53,12 +53,13 @@ def rotate(folder: Path) -> Tokens:
 
 def _load(path: Path) -> Tokens:
     try:
-        path.chmod(0o600)  # a copied folder may have lost it
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)  # a copied folder may have lost it
         found = Tokens(**json.loads(path.read_text(encoding="ascii")))
     except (OSError, ValueError, TypeError):
         found = Tokens("", "")
     if not all(isinstance(token, str) and len(token) >= 16 for token in (found.chat, found.admin)):
-        raise StateError(f"{path} is damaged; delete it, and the next start makes new tokens")
+        raise StateError(f"{path} is damaged; `edge-es token rotate` writes new tokens")
     return found
 
 
@@ -80,7 +81,6 @@ class Keyring:
                 self._seen = stamp
                 try:
                     self._tokens = _load(self._path)
-                    self._seen = self._stamp()  # reading may have mended the mode
                     log.info("new tokens are valid")
                 except StateError as error:
                     log.warning("%s; until then the former tokens stay valid", error)

@@ -11,6 +11,14 @@ _Caught = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 class WithoutText(logging.Formatter):
     """Leaves the messages out of tracebacks: an error in the middle of a prompt may quote it. Types and places stay."""
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the places of the error. What another handler's formatter made of it is not taken over."""
+        kept, record.exc_text = record.exc_text, None
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = kept
+
     def formatException(self, ei: _Caught) -> str:
         """The chain of causes, outermost last."""
         parts: list[str] = []
@@ -26,4 +34,5 @@ def start(log_text: bool) -> None:
     """Logging of the process to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(FORMAT) if log_text else WithoutText(FORMAT))
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each write to a client that has just gone
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -83,10 +83,10 @@ class Perimeter:
     """Refuses foreign Hosts (421 would invite a retry: 403), foreign Origins (403), long and slow bodies (413, 408),
     compressed ones (415), and long addresses and headers (414, 431)."""
 
-    def __init__(
-        self, app: ASGIApp, hosts: Iterable[str], max_body: int = MAX_BODY, body_seconds: float = BODY_SECONDS
-    ) -> None:
-        self.app, self.hosts, self.max_body, self.body_seconds = app, frozenset(hosts), max_body, body_seconds
+    body_seconds = BODY_SECONDS
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], max_body: int = MAX_BODY) -> None:
+        self.app, self.hosts, self.max_body = app, frozenset(hosts), max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

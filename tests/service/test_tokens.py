@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from echo_daemon import Daemon, refused
 from typer.testing import CliRunner
 
-from edge_es.errors import StateError
+from edge_es.errors import ConfigError, StateError
 from service import tokens
 from service.cli.main import app
+from service.daemon import listen
 from service.tokens import Keyring, Tokens, matches
 
 
@@ -91,3 +93,16 @@ def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tokens.hmac, "compare_digest", compare)
     assert matches("b", "a", "b", "c") and not matches("d", "a", "b", "c")
     assert compared == [b"a", b"b", b"c"] * 2
+
+
+def test_beyond_loopback_it_does_not_start_without_tokens(tmp_path: Path) -> None:
+    (tmp_path / tokens.FILE).write_text("{}")
+    done = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--port", "0", "--state-dir", str(tmp_path)])
+    assert done.exit_code == 1 and "token rotate" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_loopback_name_that_leads_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("0.0.0.0", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(ConfigError, match="not loopback"):
+        listen("localhost", 0)

@@ -111,12 +111,9 @@ class Connection(H11Protocol):
         self._stop_head_timer()
         answer = error.response()
         head = [(name, value) for name, value in answer.raw_headers if name != b"connection"]
-        for event in (
-            h11.Response(status_code=error.status, headers=[*head, (b"connection", b"close")]),
-            h11.Data(data=bytes(answer.body)),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        response = h11.Response(status_code=error.status, headers=[*head, (b"connection", b"close")])
+        events = (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage())
+        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         self.transport.close()
 
     def _stop_head_timer(self) -> None:

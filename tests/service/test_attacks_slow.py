@@ -6,12 +6,12 @@ The times are shortened; what is asserted is what happens, not when.
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
 from echo_daemon import Daemon
-from wire import alive, connected, error, rest
+from wire import alive, connected, error, rest, status
 
 from service.security import Perimeter
 from service.wire import Connection, settings
@@ -56,13 +56,14 @@ def test_headers_that_drip(daemon: Daemon) -> None:
         answer = b""
         wire.settimeout(0.05)
         for _ in range(1000):  # each drop comes well in time, the end of the headers does not
-            try:
+            with suppress(ConnectionError):  # the daemon may have closed: what it said can still be read
                 wire.sendall(b"X-A: b\r\n")
-                answer += wire.recv(65536)
+            try:
+                answer = wire.recv(65536)
             except TimeoutError:
                 continue
             break
-        assert error(answer, 408)
+        assert status(answer) == 408
     alive(daemon)
 
 
@@ -95,7 +96,7 @@ def test_a_refused_body_may_not_go_on_for_ever(daemon: Daemon) -> None:
                 break
         else:
             pytest.fail("the body was read without an end")
-        assert error(answer, 401)
+        assert status(answer) == 401
     alive(daemon)
 
 

@@ -198,7 +198,7 @@ def test_others_are_served_while_a_pattern_explodes(daemon: Daemon) -> None:
         assert daemon.stranger.get("/healthz").status_code == 200
         answered += 1
     assert scores == [0.0] * 8
-    assert answered > 8, "the matcher kept all other threads waiting"
+    assert answered > 20, "the matcher kept all other threads waiting"
 
 
 # floods

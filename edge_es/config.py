@@ -198,6 +198,10 @@ class ServeSection(Section):
     max_slice_ms: float = Field(20.0, gt=0, description="longest time that a slice of learning keeps a request waiting")
     prefix_cache: str = Field("256MiB", description="what earlier turns of chats may hold; '0B' keeps none")
     allowed_hosts: list[str] = Field([], description="further Host names, beside loopback and `host`")
+    rate: int | None = Field(None, ge=1, description="requests a minute by one client; more are answered 429")
+    log_text: bool = Field(
+        False, description="let the log quote error messages of bugs, which may hold what was asked and said"
+    )
 
 
 class StateSection(Section):

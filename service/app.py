@@ -1,16 +1,18 @@
 """The application: every router with the token it asks for, in one table."""
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from edge_es.config import Config
-from service import listings
+from service import listings, openapi
 from service.api import administration, chat, completions, events, feedback, health, models, retention, tasks
 from service.context import Context, Engine
 from service.errors import install
 from service.metrics import CountRequests, Metrics, StatusGauges
+from service.rate import RateLimit
 from service.security import Perimeter, allowed_hosts, require_admin, require_chat
 from service.store import Store
-from service.tokens import load_or_create
+from service.tokens import Keyring
 
 OPEN = (health.open_router,)
 CHAT = (chat.router, completions.router, models.router, health.router)
@@ -23,17 +25,20 @@ def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
     Raises StateError where the folder's tokens are damaged.
     """
     metrics = Metrics()
-    context = Context(config, store, engine, load_or_create(store.folder), metrics)
+    context = Context(config, store, engine, Keyring(store.folder), metrics)
     metrics.registry.register(StatusGauges(lambda: listings.status(store, context.live_status())))
     app = FastAPI(title="edge-es", openapi_url=None, redirect_slashes=False)
     app.state.context = context
-    install(app)
+    tables = (*OPEN, *CHAT, *ADMIN)
+    install(app, [route for router in tables for route in router.routes if isinstance(route, APIRoute)])
     for router in OPEN:
-        app.include_router(router)
+        app.include_router(router, tags=[openapi.OPEN])
     for router in CHAT:
-        app.include_router(router, dependencies=[Depends(require_chat)])
+        app.include_router(router, dependencies=[Depends(require_chat)], tags=[openapi.CHAT])
     for router in ADMIN:
-        app.include_router(router, dependencies=[Depends(require_admin)])
+        app.include_router(router, dependencies=[Depends(require_admin)], tags=[openapi.ADMIN])
+    if config.serve.rate is not None:
+        app.add_middleware(RateLimit, rate=config.serve.rate, tokens=context.keyring.tokens)
     app.add_middleware(Perimeter, hosts=allowed_hosts(config.serve))
     app.add_middleware(CountRequests, metrics=metrics)
     return app

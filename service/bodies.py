@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from service.errors import ApiError
 from service.schemas import AnyBody
@@ -11,6 +12,8 @@ from service.strict_json import parse_object
 
 JSON = ("application/json",)
 JSON_LINES = ("application/x-ndjson", "application/jsonl")
+MAX_LINES = 10_000  # of a batch: each is answered for, and a refusal may be longer than its line
+LONG = 2**16  # bytes of a body that is not read on the event loop
 
 
 async def _read(request: Request, accepted: tuple[str, ...]) -> bytes:
@@ -27,7 +30,8 @@ async def _read(request: Request, accepted: tuple[str, ...]) -> bytes:
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    return parse_object(await _read(request, JSON))
+    body = await _read(request, JSON)
+    return parse_object(body) if len(body) < LONG else await run_in_threadpool(parse_object, body)
 
 
 def json_body(schema: type[AnyBody]) -> Callable[[Request], Awaitable[AnyBody]]:
@@ -63,6 +67,11 @@ async def _with_key(request: Request) -> dict[str, Any]:
 async def _lines(request: Request) -> list[tuple[int, bytes]]:
     """(line number from 1, line), blank lines left out."""
     body = await _read(request, JSON_LINES)
+    number = body.count(b"\n")
+    if number > MAX_LINES:
+        raise ApiError(
+            413, f"a batch has at most {MAX_LINES} lines, this one {number}; send less at once", code="too_long"
+        )
     return [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
 
 

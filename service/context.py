@@ -14,7 +14,7 @@ from service.errors import ApiError
 from service.generation import Generation, LiveStatus
 from service.metrics import Metrics
 from service.store import Store
-from service.tokens import Tokens
+from service.tokens import Keyring, Tokens
 
 if TYPE_CHECKING:
     from edge_es.model import Base
@@ -47,9 +47,14 @@ class Context:
     config: Config
     store: Store
     engine: Engine
-    tokens: Tokens
+    keyring: Keyring
     metrics: Metrics
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def tokens(self) -> Tokens:
+        """Those that are valid now."""
+        return self.keyring.tokens()
 
     @property
     def model_id(self) -> str:

@@ -7,18 +7,23 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvicorn
 
 from edge_es.config import Config
 from edge_es.errors import ConfigError, EdgeError, ModelError, StateError
+from service import logs
 from service.app import create_app
 from service.context import Context
+from service.security import is_loopback
 from service.store import Store, state_folder
+from service.supervisor import notify, watchdog_seconds
+from service.wire import settings
 
 __all__ = ["leave", "serve", "state_folder"]
 
@@ -43,6 +48,9 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}; choose another by --port") from None
+    if is_loopback(host) and not is_loopback(str(found.getsockname()[0])):
+        found.close()
+        raise ConfigError(f"serve.host '{host}' is not loopback on this machine; name the address itself")
     return found
 
 
@@ -68,11 +76,14 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.context, self.url = context, url
         self.announced = False
+        self.alive_every = watchdog_seconds()
+        self.alive_at = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM and Ctrl-C."""
         if not self.context.stopping.is_set():
             self.context.stopping.set()
+            notify("STOPPING=1")
             overdue = threading.Timer(STOP_SECONDS, self._leave)
             overdue.daemon = True
             overdue.start()
@@ -92,11 +103,12 @@ class Server(uvicorn.Server):
             self.announced = True
             live = engine.live_status()
             remember(self.context)
-            print(
-                f"edge-es serves {live.model} ({live.quantization}, {live.device}) at version {live.version} "
-                f"on {self.url}",
-                flush=True,
-            )
+            serving = f"{live.model} ({live.quantization}, {live.device}) at version {live.version} on {self.url}"
+            print(f"edge-es serves {serving}", flush=True)
+            notify("READY=1", f"STATUS=serves {serving}")
+        if self.alive_every is not None and time.monotonic() - self.alive_at >= self.alive_every:
+            self.alive_at = time.monotonic()
+            notify("WATCHDOG=1")
         return await super().on_tick(counter)
 
 
@@ -120,7 +132,7 @@ def leave(status: int = 0) -> NoReturn:
 def serve(config: Config) -> int:
     """Runs until SIGTERM or Ctrl-C; the exit status. What the user can mend is one line on standard error."""
     os.umask(0o077)  # what people asked and said is theirs alone
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(config.serve.log_text)
     try:
         return _serve(config)
     except EdgeError as error:
@@ -139,9 +151,7 @@ def _serve(config: Config) -> int:
         context: Context = app.state.context
         note = write_note(store.folder, url_of(bound))
         stack.callback(note.unlink, missing_ok=True)
-        options: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off"}
-        settings = uvicorn.Config(app, timeout_graceful_shutdown=REQUESTS_SECONDS, server_header=False, **options)
-        server = Server(settings, context, url_of(bound))
+        server = Server(settings(app, timeout_graceful_shutdown=REQUESTS_SECONDS), context, url_of(bound))
         # uvicorn raises its signal again when it is done; the process must live on to stop the device thread.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)

@@ -1,14 +1,16 @@
 """Every refusal in the OpenAI shape: {"error": {"message", "type", "param", "code"}}."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
+from starlette.routing import Match, Route
 
 from edge_es.errors import EdgeError, InputError
 from service.generation import Busy
@@ -98,26 +100,39 @@ def refusal(error: Exception) -> ApiError | None:
             return ApiError(507, str(error), code="disk_full")
         case Busy():
             return ApiError(429, str(error), code="busy", headers={"Retry-After": "1"})
+        case ClientDisconnect():
+            return ApiError(499, "the client went away")  # nobody reads it
         case HTTPException(status_code=404):
             return ApiError(404, "there is no such address; see the README for the API", code="not_found")
         case HTTPException():
-            code = "method_not_allowed" if error.status_code == 405 else None
-            return ApiError(error.status_code, error.detail, code=code, headers=error.headers)
+            return ApiError(error.status_code, error.detail, headers=error.headers)
         case EdgeError():
             return ApiError(500, str(error), code="internal_error")
     return None
 
 
+def _methods(request: Request) -> set[str]:
+    """Those of the address, whichever route they belong to."""
+    routes: Sequence[Route] = request.app.state.routes
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in fitting for method in route.methods or ()}
+
+
 async def answer(request: Request, error: Exception) -> JSONResponse:
     """The exception handler of the application."""
     known = refusal(error)
+    if known is not None and known.status == 405:
+        allowed = sorted(_methods(request))
+        message = f"{request.method} is not for this address; it takes {' and '.join(allowed)}"
+        known = ApiError(405, message, code="method_not_allowed", headers={"Allow": ", ".join(allowed)})
     if known is None:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         known = ApiError(500, "the daemon failed on this request; its log says why", code="internal_error")
     return known.response()
 
 
-def install(app: FastAPI) -> None:
-    """Makes every refusal of `app` take the one shape."""
+def install(app: FastAPI, routes: Sequence[Route]) -> None:
+    """Makes every refusal of `app`, whose routes these are, take the one shape."""
+    app.state.routes = routes
     for kind in (ApiError, EdgeError, ValidationError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 Status = Callable[[], dict[str, Any]]
 
 
@@ -83,8 +84,11 @@ class CountRequests:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "(none)")
-                self.metrics.requests.labels(scope["method"], route, message["status"]).inc()
+                route = getattr(scope.get("route"), "path_format", "(none)")
+                method = (
+                    scope["method"] if scope["method"] in METHODS else "(other)"
+                )  # invented ones are endless labels too
+                self.metrics.requests.labels(method, route, message["status"]).inc()
             await send(message)
 
         await self.app(scope, receive, counted)

@@ -4,7 +4,7 @@ import re
 import uuid
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from edge_es.feedback import Message, Prompt
@@ -37,13 +37,32 @@ def _joined(value: Any) -> Any:
     return "".join(part["text"] for part in value)
 
 
+def _whole(value: Any) -> Any:
+    """1.0 is an integer in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _stops(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Uuid = Annotated[str, BeforeValidator(_uuid)]
+_TEXT = {"type": "string", "minLength": 1}
+_STOPS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": 4}]}
+_PART = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+    "additionalProperties": False,
+}
+_CONTENT = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}]}
+Uuid = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+Few = Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(_whole)]
+Version = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Text = Annotated[str, Field(min_length=1)]
-Stops = Annotated[list[Text], BeforeValidator(_stops), Field(max_length=4)]
+Stops = Annotated[list[Text], BeforeValidator(_stops), Field(max_length=4), WithJsonSchema(_STOPS)]
+Content = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_CONTENT)]
 
 
 # answers
@@ -51,7 +70,7 @@ Stops = Annotated[list[Text], BeforeValidator(_stops), Field(max_length=4)]
 
 class ChatMessage(Body):
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_joined)]
+    content: Content
 
     def message(self) -> Message:
         """As the model's chat template knows it; 'developer' is OpenAI's newer word for 'system'."""
@@ -66,11 +85,11 @@ class AnswerRequest(Body):
     """What both kinds of completion share."""
 
     model: str
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: Count | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    n: int | None = Field(None, ge=1)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: Count | None = None
+    seed: Seed | None = None
     stop: Stops | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -97,9 +116,9 @@ class AnswerRequest(Body):
 
 class ChatRequest(AnswerRequest):
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    top_logprobs: Few | None = None
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -122,7 +141,7 @@ class ChatRequest(AnswerRequest):
 
 class CompletionRequest(AnswerRequest):
     prompt: str
-    logprobs: int | None = Field(None, ge=0, le=20)
+    logprobs: Few | None = None
 
     def alternatives(self) -> int:
         return -1 if self.logprobs is None else self.logprobs
@@ -184,7 +203,7 @@ class Task(Submission):
 
 
 class Rollback(Body):
-    version: int = Field(ge=0)
+    version: Version
     reason: Text | None = None
 
 
@@ -192,8 +211,16 @@ class Pause(Body):
     reason: Text | None = None
 
 
+_EITHER: list[JsonValue] = [
+    {"properties": {one: {"not": {"type": "null"}}, other: {"type": "null"}}, "required": [one]}
+    for one, other in (("ids", "all"), ("all", "ids"))
+]
+
+
 class Reviewed(Body):
     """Which events in review: {"ids": [...]} or {"all": true}."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _EITHER})
 
     ids: list[Uuid] | None = Field(None, min_length=1)
     all: Literal[True] | None = None

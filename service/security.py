@@ -1,10 +1,11 @@
-"""Who may speak to the daemon: Host and Origin checks, a body limit, bearer tokens.
+"""Who may speak to the daemon: Host and Origin checks, limits of heads and bodies, bearer tokens.
 
 A page in the user's browser can reach loopback. It cannot forge these: its Origin is its own, a name it rebinds to
 127.0.0.1 shows in Host, and JSON bodies (`service.bodies`) are out of reach of plain forms. CORS stays off. The
 checks of headers are pure ASGI, so that streams pass through untouched.
 """
 
+import asyncio
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -17,6 +18,10 @@ from service.errors import ApiError
 from service.tokens import Tokens, matches
 
 MAX_BODY = 4 * 2**20  # bytes
+BODY_SECONDS = 60.0  # from a request's headers to the end of its body
+MAX_TARGET = 8 * 2**10  # bytes of path and query
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 2**10  # of all of them
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>.+)")
@@ -64,8 +69,21 @@ def _same_origin(origin: str, host: tuple[str, int | None]) -> bool:
     return (found[0], found[1] or default) == (host[0], host[1] or default)
 
 
+def _check_head(scope: Scope) -> None:
+    """The server bounds only what comes in pieces."""
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
+        raise ApiError(414, f"the address is longer than {MAX_TARGET} bytes", code="too_long")
+    headers = scope["headers"]
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        message = f"more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them"
+        raise ApiError(431, message, code="headers_too_long")
+
+
 class Perimeter:
-    """Refuses foreign Hosts (421 would invite a retry: 403), foreign Origins (403) and long bodies (413)."""
+    """Refuses foreign Hosts (421 would invite a retry: 403), foreign Origins (403), long and slow bodies (413, 408),
+    compressed ones (415), and long addresses and headers (414, 431)."""
+
+    body_seconds = BODY_SECONDS
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], max_body: int = MAX_BODY) -> None:
         self.app, self.hosts, self.max_body = app, frozenset(hosts), max_body
@@ -83,6 +101,7 @@ class Perimeter:
         await self.app(scope, self._limited(receive), send)
 
     def _check(self, scope: Scope) -> None:
+        _check_head(scope)
         given = _header(scope, b"host")
         host = parse_host(given[0]) if len(given) == 1 else None
         if host is None or host[0] not in self.hosts:
@@ -95,6 +114,10 @@ class Perimeter:
         for origin in _header(scope, b"origin"):
             if not _same_origin(origin, host):
                 raise ApiError(403, f"requests from pages of {origin} are refused", "Origin", "origin_not_allowed")
+        for encoding in _header(scope, b"content-encoding"):
+            if encoding.strip().lower() not in ("", "identity"):  # a few bytes could become gigabytes
+                message = f"Content-Encoding {encoding[:40]!a} is refused; send the body as it is"
+                raise ApiError(415, message, "Content-Encoding", "unsupported_media_type")
         for length in _header(scope, b"content-length"):
             if length.isdecimal() and int(length) > self.max_body:
                 raise self._too_long()
@@ -103,14 +126,21 @@ class Perimeter:
         return ApiError(413, f"the body is longer than {self.max_body} bytes; send less at once", code="too_long")
 
     def _limited(self, receive: Receive) -> Receive:
-        seen = 0
+        seen, ended = 0, False
+        deadline = asyncio.get_running_loop().time() + self.body_seconds
 
         async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, ended
+            try:
+                async with asyncio.timeout_at(None if ended else deadline):  # behind the body comes only the farewell
+                    message = await receive()
+            except TimeoutError:
+                said = f"the body took longer than {self.body_seconds:g} s"
+                raise ApiError(408, said, code="too_slow", headers={"Connection": "close"}) from None
             seen += len(message.get("body", b""))
             if seen > self.max_body:
                 raise self._too_long()
+            ended = not message.get("more_body", False)
             return message
 
         return limited

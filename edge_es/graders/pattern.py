@@ -70,6 +70,6 @@ def score(grader: Mapping[str, Any], answer: str) -> float:
     compiled = _compiled(grader["pattern"], grader.get("ignore_case", False))
     attempt = compiled.search if grader.get("search", False) else compiled.fullmatch
     try:
-        return float(attempt(answer, timeout=SECONDS) is not None)
+        return float(attempt(answer, timeout=SECONDS, concurrent=True) is not None)  # other threads run meanwhile
     except (TimeoutError, MemoryError, RecursionError, regex.error):
         return 0.0

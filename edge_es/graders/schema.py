@@ -40,7 +40,7 @@ class _Spent(Exception):
 def _pattern(_validator: Any, wanted: str, instance: Any, _schema: Any) -> Iterator[Any]:
     if isinstance(instance, str):
         try:
-            found = regex.search(wanted, instance, timeout=SECONDS)
+            found = regex.search(wanted, instance, timeout=SECONDS, concurrent=True)
         except TimeoutError:
             raise _Spent from None
         if found is None:

@@ -6,28 +6,35 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from edge_es.errors import StateError
-from service import listings
+from service import listings, responses
 from service.bodies import json_body, optional_json_body
 from service.context import Context, Ctx
 from service.errors import ApiError, Unknown
+from service.openapi import documented, sends
 from service.schemas import Nothing, Pause, Rollback
 
 router = APIRouter()
+AGAIN = {
+    "rollback": {
+        "operationId": "rollback_v1_rollback_post",
+        "requestBody": {"version": "$response.body#/versions/0/version"},
+    }
+}
 
 
-@router.get("/v1/status")
+@router.get("/v1/status", **documented(responses.Status))
 def status(context: Ctx) -> dict[str, Any]:
     """The row of `edge-es status`."""
     return listings.status(context.store, context.live_status())
 
 
-@router.get("/v1/versions")
+@router.get("/v1/versions", **documented(responses.Versions, links=AGAIN))
 def versions(context: Ctx) -> dict[str, Any]:
     """The rows of `edge-es versions`."""
     return {"versions": listings.versions(context.store)}
 
 
-@router.post("/v1/rollback")
+@router.post("/v1/rollback", **documented(responses.RolledBack, 404, 409, 422, 503, requestBody=sends("Rollback")))
 async def rollback(context: Ctx, body: Annotated[Rollback, Depends(json_body(Rollback))]) -> dict[str, int]:
     """A new version with the delta of an earlier one; it is served when this answers."""
     context.require_ready()
@@ -41,7 +48,7 @@ async def rollback(context: Ctx, body: Annotated[Rollback, Depends(json_body(Rol
         raise ApiError(409, str(error), "version", "not_possible") from None
 
 
-@router.get("/v1/verify")
+@router.get("/v1/verify", **documented(responses.Verified, 503))
 async def verify(context: Ctx) -> dict[str, Any]:
     """Replays the ledger and hashes the base: the row of `edge-es verify`."""
     context.require_ready()
@@ -53,7 +60,9 @@ def _learning(context: Context) -> dict[str, Any]:
     return {"learning": row["learning"], "reason": row["reason"]}
 
 
-@router.post("/v1/learning/pause")
+@router.post(
+    "/v1/learning/pause", **documented(responses.LearningState, 422, 503, 507, requestBody=sends("Pause", False))
+)
 def pause(context: Ctx, body: Annotated[Pause, Depends(optional_json_body(Pause))]) -> dict[str, Any]:
     """No further steps; serving goes on."""
     context.require_ready()
@@ -61,7 +70,9 @@ def pause(context: Ctx, body: Annotated[Pause, Depends(optional_json_body(Pause)
     return _learning(context)
 
 
-@router.post("/v1/learning/resume")
+@router.post(
+    "/v1/learning/resume", **documented(responses.LearningState, 422, 503, 507, requestBody=sends("Nothing", False))
+)
 def resume(context: Ctx, _: Annotated[Nothing, Depends(optional_json_body(Nothing))]) -> dict[str, Any]:
     """Learning goes on."""
     context.require_ready()

@@ -1,15 +1,17 @@
 """What chat and text completions share: the response, plain or streamed, around shapes of their own."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from fastapi import Request
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service import sse
 from service.answering import Answering, Choice, collect, pieces, while_connected
 from service.errors import ApiError
 from service.generation import Piece
+from service.openapi import documented, header, json_text, sends, streams
 from service.schemas import AnswerRequest
 
 
@@ -33,6 +35,24 @@ class Shape(Protocol):
 
 
 Spell = Callable[[int], str]  # the text of one token
+
+
+def answered(answer: type[BaseModel], chunk: str, request: str, examples: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of the route: whole or streamed, named by version, with links to feedback on it."""
+    data = {"anyOf": [json_text(chunk), json_text("ErrorBody"), {"const": "[DONE]"}], "description": "with `stream`"}
+    session = header("X-Session-Id", "the episode it is part of", {"type": "string", "minLength": 1, "maxLength": 128})
+    rating = {"inference_id": "$response.body#/id", "metric_name": "thumbs", "value": True}
+    return documented(
+        answer,
+        404,
+        422,
+        503,
+        content=streams(data, "data: {...}\n\ndata: [DONE]\n\n"),
+        headers={"x-edge-es-version": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "required": True}},
+        links={"rating": {"operationId": "send_v1_feedback_post", "requestBody": rating}},
+        requestBody=sends(request, examples=examples),
+        parameters=[session],
+    )
 
 
 def speller(answering: Answering) -> Spell:

@@ -6,16 +6,22 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from service.answering import Choice, begin
-from service.api.answers import Spell, respond
+from service.api.answers import Spell, answered, respond
 from service.bodies import json_body
 from service.context import Ctx
 from service.generation import Piece
+from service.responses import ChatCompletion
 from service.schemas import ChatRequest
 
 if TYPE_CHECKING:
     from edge_es.answers import TokenLogprob
 
 router = APIRouter()
+EXAMPLES = {
+    "question": {"model": "pocket", "messages": [{"role": "user", "content": "What is 17+25?"}]},
+    "streamed": {"model": "pocket", "messages": [{"role": "user", "content": "What is 17+25?"}], "stream": True},
+}
+DOCUMENTED = answered(ChatCompletion, "ChatCompletionChunk", "ChatRequest", EXAMPLES)
 
 
 def _logprobs(found: "list[TokenLogprob] | tuple[TokenLogprob, ...]", spell: Spell) -> dict[str, Any]:
@@ -60,7 +66,7 @@ class ChatShape:
         }
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", **DOCUMENTED)
 async def chat_completions(
     context: Ctx, request: Request, body: Annotated[ChatRequest, Depends(json_body(ChatRequest))]
 ) -> Response:

@@ -6,16 +6,19 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from service.answering import Choice, begin
-from service.api.answers import Spell, respond
+from service.api.answers import Spell, answered, respond
 from service.bodies import json_body
 from service.context import Ctx
 from service.generation import Piece
+from service.responses import Completion
 from service.schemas import CompletionRequest
 
 if TYPE_CHECKING:
     from edge_es.answers import TokenLogprob
 
 router = APIRouter()
+EXAMPLES = {"text": {"model": "pocket", "prompt": "2+2=", "max_tokens": 4}}
+DOCUMENTED = answered(Completion, "Completion", "CompletionRequest", EXAMPLES)
 
 
 class TextShape:
@@ -64,7 +67,7 @@ class TextShape:
         }
 
 
-@router.post("/v1/completions")
+@router.post("/v1/completions", **DOCUMENTED)
 async def completions(
     context: Ctx, request: Request, body: Annotated[CompletionRequest, Depends(json_body(CompletionRequest))]
 ) -> Response:

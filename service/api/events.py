@@ -10,8 +10,12 @@ from starlette.responses import StreamingResponse
 
 from service import sse
 from service.context import Context, Ctx
+from service.openapi import documented, streams
 
 router = APIRouter()
+STREAM = streams(
+    {"type": "string", "contentMediaType": "application/json"}, ': ping\n\nevent: version\ndata: {"version": 3}\n\n'
+)
 BACKLOG = 1000  # events that a slow reader may fall behind by; then its stream ends, and it should look anew
 
 
@@ -20,7 +24,8 @@ async def _stream(context: Context) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
 
     def put(text: str) -> None:
-        queue.put_nowait(text if queue.qsize() < BACKLOG else None)
+        if queue.qsize() <= BACKLOG:
+            queue.put_nowait(text if queue.qsize() < BACKLOG else None)
 
     def listen(name: str, data: dict[str, Any]) -> None:
         with suppress(RuntimeError):  # the loop is gone: nobody listens any more
@@ -48,7 +53,7 @@ async def _stream(context: Context) -> AsyncIterator[str]:
         unsubscribe()
 
 
-@router.get("/v1/events")
+@router.get("/v1/events", response_class=StreamingResponse, **documented(content=STREAM))
 async def events(context: Ctx) -> StreamingResponse:
     """Endless, with a ping every 15 s; ends when the daemon does."""
     return StreamingResponse(_stream(context), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)

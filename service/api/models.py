@@ -5,8 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from service import responses
 from service.answering import require_model
 from service.context import Context, Ctx
+from service.openapi import documented
 
 router = APIRouter()
 
@@ -17,13 +19,13 @@ def _model(context: Context) -> dict[str, Any]:
     return {"id": context.model_id, "object": "model", "created": created, "owned_by": "edge-es"}
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", **documented(responses.Models))
 def list_models(context: Ctx) -> dict[str, Any]:
     """The one model that is served."""
     return {"object": "list", "data": [_model(context)]}
 
 
-@router.get("/v1/models/{name:path}")
+@router.get("/v1/models/{name:path}", **documented(responses.Model, 404))
 def retrieve_model(context: Ctx, name: str) -> dict[str, Any]:
     """The served model by its name."""
     require_model(context, name)

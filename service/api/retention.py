@@ -3,20 +3,24 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
-from service import listings
+from service import listings, responses
 from service.bodies import optional_json_body
 from service.context import Ctx
 from service.errors import ApiError
+from service.openapi import documented, sends
 from service.schemas import Nothing
 
 router = APIRouter()
 
 
-@router.get("/v1/retention")
+@router.get("/v1/retention", **documented(responses.RetentionLog, 422))
 def retention(
-    context: Ctx, version: int | None = None, suite: str | None = None, items: bool = False
+    context: Ctx,
+    version: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+    suite: str | None = None,
+    items: bool = False,
 ) -> dict[str, Any]:
     """The rows of `edge-es retention log`; with a version and `items`, item by item too."""
     found: dict[str, Any] = {"retention": listings.retention_log(context.store, version, suite)}
@@ -28,13 +32,13 @@ def retention(
     return found
 
 
-@router.get("/v1/retention/blame")
+@router.get("/v1/retention/blame", **documented(responses.Blame))
 def blame(context: Ctx) -> dict[str, Any]:
     """The rows of `edge-es retention blame`."""
     return {"blame": listings.blame(context.store)}
 
 
-@router.post("/v1/probes/run")
+@router.post("/v1/probes/run", **documented(responses.Retention, 422, 503, 507, requestBody=sends("Nothing", False)))
 async def run_probes(context: Ctx, _: Annotated[Nothing, Depends(optional_json_body(Nothing))]) -> dict[str, Any]:
     """Probes the served version; answers with its rows when they are stored."""
     context.require_ready()

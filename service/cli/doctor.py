@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import socket
 import sqlite3
 import sys
@@ -15,13 +16,14 @@ import typer
 
 from edge_es.errors import EdgeError
 from service.cli.options import AsJson, ConfigFile, StateDir, print_json, print_table
-from service.cli.target import live_url, state_folder
+from service.cli.target import live_url, read_json, state_folder
 
 SQLITE_WAL_RESET = (
     3,
     51,
     3,
 )  # older ones may lose a commit that races a checkpoint; edge-es keeps one writer
+LEAST_SPACE, GOOD_SPACE = 100 * 2**20, 2**30  # bytes
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,56 @@ def _state(folder: Path) -> Check:
     return Check("state", ok, f"{folder} (made at the first start)", remedy)
 
 
+def _space(folder: Path) -> Check:
+    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 2**30:.1f} GiB free at {place}"
+    if free < LEAST_SPACE:
+        remedy = (
+            "make room, or name another folder by --state-dir: on a full disk feedback is refused and learning pauses"
+        )
+        return Check("space", False, detail, remedy)
+    return Check("space", True if free >= GOOD_SPACE else None, detail)
+
+
+def _privacy(folder: Path) -> Check:
+    """Who may change a file's folder may put another in its place, whatever the file's own mode."""
+    if not folder.is_dir():
+        return Check("privacy", None, "the state folder is made for its owner alone")
+    found = folder.stat()
+    if found.st_uid not in (os.getuid(), 0):
+        return Check("privacy", False, f"{folder} belongs to user {found.st_uid}", f"chown it to user {os.getuid()}")
+    if found.st_mode & 0o022:
+        return Check(
+            "privacy", False, f"others may write to {folder}: they could give it tokens", f"chmod 700 {folder}"
+        )
+    return Check("privacy", True if found.st_mode & 0o077 == 0 else None, f"folder mode {found.st_mode & 0o777:04o}")
+
+
 def _tokens(folder: Path) -> Check:
     path = folder / "tokens.json"
     try:
-        mode = path.stat().st_mode & 0o777
+        found = path.stat()
+        tokens = read_json(path) if found.st_uid == os.getuid() or os.access(path, os.R_OK) else None
     except FileNotFoundError:
         return Check("tokens", None, "made at the first start")
     except OSError as error:
         return Check("tokens", False, f"{path}: {error.strerror}", "make the state folder readable")
-    ok = mode & 0o077 == 0
-    return Check("tokens", ok, f"mode {mode:04o}", "" if ok else f"chmod 600 {path}")
+    mode = found.st_mode & 0o777
+    if mode & 0o077:
+        remedy = f"chmod 600 {path}, then `edge-es token rotate`: others may have read them"
+        return Check("tokens", False, f"mode {mode:04o}", remedy)
+    if tokens is not None and not all(isinstance(tokens.get(name), str) for name in ("chat", "admin")):
+        return Check("tokens", False, f"{path} holds no two tokens", "`edge-es token rotate` writes new ones")
+    return Check("tokens", True, f"mode {mode:04o}")
+
+
+def _exposure(host: str) -> Check:
+    from service.security import is_loopback
+
+    if is_loopback(host):
+        return Check("exposure", True, f"{host}: this machine alone")
+    return Check("exposure", None, f"{host}: others can reach it, in clear text; chat needs a token, too")
 
 
 def _port(host: str, port: int, folder: Path) -> Check:
@@ -162,7 +204,10 @@ def examine(config: Any, folder: Path) -> list[Check]:
         _sqlite(),
         _attempt("model", lambda: _model(config.model.ref)),
         _attempt("state", lambda: _state(folder)),
+        _attempt("space", lambda: _space(folder)),
+        _attempt("privacy", lambda: _privacy(folder)),
         _attempt("tokens", lambda: _tokens(folder)),
+        _attempt("exposure", lambda: _exposure(config.serve.host)),
         _attempt("daemon", lambda: _port(config.serve.host, config.serve.port, folder)),
     ]
 

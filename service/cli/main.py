@@ -62,7 +62,7 @@ def root(
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
-app.command("token")(tokens.token)
+app.add_typer(tokens.app, name="token")
 app.add_typer(config.app, name="config")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(retention.app, name="retention")

@@ -22,6 +22,7 @@ from service.context import Context
 from service.daemon import listen, url_of
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.store import Store
+from service.wire import settings
 
 END = 0
 CONTEXT = 512
@@ -103,7 +104,7 @@ class EchoEngine:
                 said = self.base.tokenizer.decode(spoken)
                 stopped = token == END or any(said.endswith(stop) for stop in sampling.stop)
                 finish = "stop" if stopped else "length" if len(spoken) == sampling.max_tokens else None
-                known = TokenLogprob(token, -0.5, tuple((token + i, -0.5 - i) for i in range(sampling.top)))
+                known = TokenLogprob(token, -0.5, tuple(((token + i) % 257, -0.5 - i) for i in range(sampling.top)))
                 generation.deliver(
                     Piece(
                         choice,
@@ -195,7 +196,7 @@ def served(folder: Path, **sections: Any) -> Iterator[Daemon]:
         engine = EchoEngine(store)
         engine.start()
         app = create_app(config, store, engine)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        server = uvicorn.Server(settings(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         context: Context = app.state.context
         url, admin = url_of(bound), {"Authorization": f"Bearer {context.tokens.admin}"}

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import uuid
 from typing import Any
 
 import httpx
@@ -167,7 +168,7 @@ def test_a_reader_that_falls_behind_is_cut_off(daemon: Daemon, monkeypatch: pyte
 
 def test_metrics_count_requests_by_route_and_show_the_status(daemon: Daemon) -> None:
     daemon.client.post("/v1/probes/run")
-    for name in ("a", "b"):
+    for name in (uuid.UUID(int=1), uuid.UUID(int=2)):
         daemon.client.get(f"/v1/feedback/{name}")
     daemon.stranger.post("/v1/completions", json={"model": "pocket", "prompt": "abc"})
     daemon.client.post("/v1/feedback", json={"input": {"prompt": "a"}, "metric_name": "demonstration", "value": "b"})

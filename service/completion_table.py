@@ -39,24 +39,28 @@ class CompletionTable(Database):
     def add_completion(self, completion: StoredCompletion) -> None:
         """Durable when it returns. Raises DiskFull."""
         answers = [asdict(answer) for answer in completion.answers]
-        with self.transaction() as db:
-            db.execute(
+        values = (
+            completion.id,
+            now(),
+            completion.version,
+            completion.kind,
+            json.dumps(completion.prompt.as_json(), ensure_ascii=False),
+            json.dumps(answers, ensure_ascii=False),
+            completion.episode_id,
+            completion.prompt_tokens,
+            completion.completion_tokens,
+            json.dumps(asdict(completion.member)) if completion.member else None,
+        )
+
+        def write() -> None:
+            self._db.execute(
                 """INSERT INTO completions (id, created_at, version, kind, input, answers, episode_id,
                                             prompt_tokens, completion_tokens, member)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-                (
-                    completion.id,
-                    now(),
-                    completion.version,
-                    completion.kind,
-                    json.dumps(completion.prompt.as_json(), ensure_ascii=False),
-                    json.dumps(answers, ensure_ascii=False),
-                    completion.episode_id,
-                    completion.prompt_tokens,
-                    completion.completion_tokens,
-                    json.dumps(asdict(completion.member)) if completion.member else None,
-                ),
+                values,
             )
+
+        self.together(write)
 
     def completion(self, completion_id: str) -> StoredCompletion | None:
         """By inference id."""

@@ -10,13 +10,15 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, TypeVar
 
-from edge_es.errors import StateError
-from service import migrations
+from edge_es.errors import EdgeError, StateError
+from service import group, migrations
+
+T = TypeVar("T")
 
 FILE = "edge-es.sqlite"
 LOCK = "lock"
@@ -78,6 +80,8 @@ class Database:
         self.read_only = read_only
         self._mutex = threading.RLock()
         self._depth = 0
+        self._owner: int | None = None  # the thread that is in a transaction
+        self._group = group.Queue(self._mutex)
         self._lock: TextIO | None = None
         with disk_errors(folder):
             self._db = self._open_to_read() if read_only else self._open_to_write()
@@ -147,6 +151,7 @@ class Database:
                 rollback = f"ROLLBACK TO {name}"
             self._db.execute(begin)
             self._depth += 1
+            self._owner = threading.get_ident()
             try:
                 yield self._db
                 self._db.execute(commit)
@@ -156,6 +161,32 @@ class Database:
                 raise
             finally:
                 self._depth -= 1
+                if not self._depth:
+                    self._owner = None
+
+    def together(self, write: Callable[[], T]) -> T:
+        """What `write` returns, durable: in one commit with what other threads ask for meanwhile. Inside a transaction
+        of this thread it is a part of that one.
+
+        What one of them raises undoes its own part alone. Raises DiskFull where the disk is full, StateError on other
+        refusals; nothing of this write was stored then.
+        """
+        if self._owner == threading.get_ident():
+            with self.transaction():
+                return write()
+        found: T = self._group.do(write, self._commit)
+        return found
+
+    def _commit(self, writes: Sequence[group.Write]) -> None:
+        with self.transaction():
+            for write in writes:
+                try:
+                    with self.transaction():
+                        write.run()
+                except EdgeError as error:
+                    if not self._db.in_transaction:  # SQLite has undone all of them, as it may on a full disk
+                        raise
+                    write.fail(error)
 
     def query(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """All rows of one SELECT."""

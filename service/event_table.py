@@ -91,35 +91,38 @@ class EventTable(Database):
         content: `duplicates.digest`; where an event of the same content is there, from a source of at least the same
         weight, this one is kept as its duplicate. Raises Conflict (same id, other body) or DiskFull.
         """
-        with self.transaction() as db:
+        source = event.tags.get("source")
+        values = (
+            event.id,
+            now(),
+            canonical(body),
+            json.dumps(event.as_json(), ensure_ascii=False),
+            event.kind,
+            source,
+            event.member.family if event.member else None,
+            content,
+        )
+        comment = event.kind == "comment"
+
+        def write() -> bool:
             if self.repeats(event.id, body):
                 return False
-            state = "kept" if event.kind == "comment" else "held_out" if held_out else "pending"
+            state = "kept" if comment else "held_out" if held_out else "pending"
             withheld, reason = None, None
-            twin = self._twin(content, weight, weight(event.tags.get("source")))
+            twin = self._twin(content, weight, weight(source))
             if twin is not None:
                 state, withheld, reason = "kept", "duplicate", f"the same as feedback {twin}"
-            elif review and event.kind != "comment":
+            elif review and not comment:
                 state, withheld = "kept", "review"
-            db.execute(
+            self._db.execute(
                 "INSERT INTO events"
-                " (id, received_at, body, event, kind, source, state, family, withheld, reason, content)"
+                " (id, received_at, body, event, kind, source, family, content, state, withheld, reason)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    event.id,
-                    now(),
-                    canonical(body),
-                    json.dumps(event.as_json(), ensure_ascii=False),
-                    event.kind,
-                    event.tags.get("source"),
-                    state,
-                    event.member.family if event.member else None,
-                    withheld,
-                    reason,
-                    content,
-                ),
+                (*values, state, withheld, reason),
             )
-        return True
+            return True
+
+        return self.together(write)
 
     def _twin(self, content: str | None, weight: Callable[[str | None], float], own: float) -> str | None:
         """The oldest event of this content whose source weighs at least `own`: else who is hardly believed could keep

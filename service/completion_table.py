@@ -67,6 +67,18 @@ class CompletionTable(Database):
         found = self._completions("id = ?", completion_id)
         return found[0] if found else None
 
+    def forget_completions(self, keep: int, limit: int) -> int:
+        """Removes at most `limit` of those that are older than the newest `keep`; feedback that named one has kept what
+        was asked and answered. Returns how many were removed."""
+        last = "SELECT seq FROM completions ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        old = f"SELECT seq FROM completions WHERE seq <= ({last}) ORDER BY seq LIMIT ?"
+        with self.transaction() as db:
+            return db.execute(f"DELETE FROM completions WHERE seq IN ({old})", (keep, limit)).rowcount
+
+    def newest_completion(self) -> int:
+        """How many answers were ever kept."""
+        return int(self.query("SELECT coalesce(max(seq), 0) FROM completions")[0][0])
+
     def episode(self, episode_id: str) -> list[StoredCompletion]:
         """All completions of a session, oldest first."""
         return self._completions("episode_id = ?", episode_id)

@@ -83,6 +83,7 @@ class Database:
         self._owner: int | None = None  # the thread that is in a transaction
         self._group = group.Queue(self._mutex)
         self._lock: TextIO | None = None
+        self.unread = 0  # bytes of the log that the last process left
         with disk_errors(folder):
             self._db = self._open_to_read() if read_only else self._open_to_write()
 
@@ -111,6 +112,8 @@ class Database:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / "blobs").mkdir(mode=0o700, exist_ok=True)
         self._lock = take_lock(self.folder)
+        log = self.folder / f"{FILE}-wal"
+        self.unread = log.stat().st_size if log.exists() else 0
         db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         try:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_es.errors import StateError
 from edge_es.feedback import Event, Exchange, Prompt
 from service.store import Conflict, Store
 from tests.daemon.live import until
@@ -86,6 +85,7 @@ def test_a_commit_that_fails_is_acknowledged_to_nobody(tmp_path: Path, monkeypat
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **more: connect(*a, **more, factory=BadCommit))
     with Store(tmp_path / "state") as store:
+
         def spoil_the_next() -> None:
             BadCommit.bad = 1
 

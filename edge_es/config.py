@@ -205,8 +205,8 @@ class StateSection(Section):
     keep_events: int = Field(
         100_000,
         ge=0,
-        description="newest events whose text is kept when nothing is learned from it any more; newest answers that feedback "
-        "can name",
+        description="newest events whose text is kept when nothing more is learned from it; newest answers that can be "
+        "rated",
     )
     keep_versions: int = Field(
         500, ge=1, description="newest versions that can be verified and gone back to; older ones stay in the listings"

@@ -24,7 +24,7 @@ from tests.daemon.live import _admin, _found, demonstration, event_id, merged, t
 
 KEEP = {"keep_versions": 6, "keep_events": 20}
 SETTINGS = {
-    "learn": {"max_uses": 3},
+    "learn": {"max_uses": 1},
     "probes": {"every": 4, "tolerance": 0.5},
     "rollback": {"max_in_a_row": 1_000_000, "halve_step": False},
     "state": KEEP,
@@ -110,7 +110,7 @@ class Load:
 
     def _administration(self, client: httpx.Client) -> None:
         """Now and then a probe round, a rollback, a reading."""
-        time.sleep(self._rng.uniform(0.3, 1.5))
+        time.sleep(self._rng.uniform(0.2, 0.9))
         newest = client.get("/v1/status").json()["version"]
         if newest and self._rng.random() < 0.7:
             client.post(

@@ -6,14 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from stored import event
 
-from edge_es.feedback import Event, Exchange, Prompt
 from service.store import Conflict, Store
 from tests.daemon.live import until
-
-
-def event(number: int) -> Event:
-    return Event(f"e{number}", "demonstration", (Exchange(Prompt.user("2 + 2?"), "4"),))
 
 
 def together(
@@ -39,28 +35,22 @@ class Commits:
         self.count += statement == "COMMIT"
 
 
-@pytest.fixture
-def store(tmp_path: Path):
-    with Store(tmp_path / "state") as opened:
-        yield opened
-
-
 def test_events_that_wait_share_one_commit(store: Store) -> None:
     seen = Commits(store)
-    asked = together(store, *(lambda n=n: store.add_event(event(n), {"n": n}, False) for n in range(8)))
+    asked = together(store, *(lambda n=n: store.add_event(event(f"e{n}"), {"n": n}, False) for n in range(8)))
     assert seen.count == 2, "the one that they waited for, and theirs"
     assert all(done.result() is True for done in asked)
     assert {one.id for one, _ in store.pending(99, 1)} == {f"e{n}" for n in range(8)}
-    assert store.add_event(event(8), {"n": 8}, False) and seen.count == 3, "one alone has its own"
+    assert store.add_event(event("e8"), {"n": 8}, False) and seen.count == 3, "one alone has its own"
 
 
 def test_one_that_is_refused_keeps_no_other_from_being_stored(store: Store) -> None:
-    store.add_event(event(0), {"n": 0}, False)
+    store.add_event(event("e0"), {"n": 0}, False)
     refused, repeated, new = together(
         store,
-        lambda: store.add_event(event(0), {"n": "other"}, False),
-        lambda: store.add_event(event(0), {"n": 0}, False),
-        lambda: store.add_event(event(1), {"n": 1}, False),
+        lambda: store.add_event(event("e0"), {"n": "other"}, False),
+        lambda: store.add_event(event("e0"), {"n": 0}, False),
+        lambda: store.add_event(event("e1"), {"n": 1}, False),
     )
     assert isinstance(refused.exception(), Conflict)
     assert repeated.result() is False and new.result() is True
@@ -89,7 +79,7 @@ def test_a_commit_that_fails_is_acknowledged_to_nobody(tmp_path: Path, monkeypat
         def spoil_the_next() -> None:
             BadCommit.bad = 1
 
-        writes = [lambda n=n: store.add_event(event(n), {"n": n}, False) for n in range(3)]
+        writes = [lambda n=n: store.add_event(event(f"e{n}"), {"n": n}, False) for n in range(3)]
         asked = together(store, *writes, then=spoil_the_next)
         assert all("disk I/O error" in str(done.exception()) for done in asked)
         assert store.count_waiting() == 0
@@ -98,6 +88,6 @@ def test_a_commit_that_fails_is_acknowledged_to_nobody(tmp_path: Path, monkeypat
 
 def test_in_a_transaction_of_its_own_thread_a_write_is_a_part_of_that(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.transaction():  # noqa: PT012
-        store.add_event(event(0), {}, False)
+        store.add_event(event("e0"), {}, False)
         raise ZeroDivisionError
     assert store.count_waiting() == 0

@@ -23,7 +23,7 @@ from edge_es.errors import StateError
 from service.store import Conflict, DiskFull, Store
 from tests.ledgers import Author
 
-LIVES = int(os.environ.get("LIVES", "25"))
+LIVES = int(os.environ.get("LIVES", "60"))
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # thousands of commits, none of which needs a real disk
 MAX_USES = 3
 
@@ -102,9 +102,9 @@ class Life(RuleBasedStateMachine):
             if published:
                 self.used_in[e].append(self.author.version)
 
-    @rule(merged=st.booleans())
-    def renew(self, merged: bool) -> None:
-        self._fits(self.author.merge if merged and self.author.delta.parts else self.author.basis)
+    @rule()
+    def renew(self) -> None:
+        self._fits(self.author.basis)
 
     @rule(back=st.integers(1, 8))
     def roll_back(self, back: int) -> None:
@@ -128,14 +128,21 @@ class Life(RuleBasedStateMachine):
             return False
         return True
 
-    @rule()
-    def snapshot(self) -> None:
-        self._fits(self.author.snapshot)
+    @rule(times=st.integers(1, 6), then=st.booleans())
+    def go_on(self, times: int, then: bool) -> None:
+        """Steps without events, and perhaps a snapshot: what a compaction needs to have something to do."""
+        for _ in range(times):
+            self._fits(self.author.step)
+        if then:
+            self._fits(self.author.snapshot)
 
-    @rule(keep=st.integers(0, 6))
-    def compact(self, keep: int) -> None:
+    @rule(keep=st.integers(0, 4), merged=st.booleans())
+    def compact(self, keep: int, merged: bool) -> None:
         def go() -> None:
             self.first = max(self.first, self.author.compact(keep))
+
+        if merged and self.author.delta.parts:
+            self._fits(self.author.merge)
 
         self._fits(go)
 

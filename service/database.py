@@ -12,8 +12,9 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self, TextIO, TypeVar
+from typing import Any, Self, TypeVar
 
 from edge_es.errors import EdgeError, StateError
 from service import group, migrations
@@ -46,25 +47,28 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise StateError(f"state folder {folder}: {error}") from error
 
 
-def take_lock(folder: Path) -> TextIO:
+def take_lock(folder: Path) -> FileIO:
     """Holds the folder for this process until the file is closed or the process ends.
 
     Raises StateError that names the folder and the process that holds it.
     """
-    file = (folder / LOCK).open("a+", encoding="ascii")
+    file = (folder / LOCK).open("a+b", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        holder = file.read().strip() or "unknown"
+        holder = file.read().decode().strip() or "unknown"
         file.close()
         raise StateError(
             f"state folder {folder} is in use by process {holder}; stop it, or take another by --state-dir"
         ) from None
-    file.seek(0)
-    file.truncate()
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    try:
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n".encode())
+    except OSError:
+        file.close()
+        raise
     return file
 
 
@@ -82,7 +86,7 @@ class Database:
         self._depth = 0
         self._owner: int | None = None  # the thread that is in a transaction
         self._group = group.Queue(self._mutex)
-        self._lock: TextIO | None = None
+        self._lock: FileIO | None = None
         self.unread = 0  # bytes of the log that the last process left
         with disk_errors(folder):
             self._db = self._open_to_read() if read_only else self._open_to_write()

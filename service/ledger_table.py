@@ -14,8 +14,9 @@ from service.event_table import EventTable
 if TYPE_CHECKING:
     from edge_es.rows import Row
 
+# A step names the basis that it moved in, but is replayed without its blob.
 _NAMED = """SELECT json_extract(row, '$.side') AS blob FROM ledger
-            WHERE version IS NOT NULL AND json_extract(row, '$.compacted') IS NOT 1
+            WHERE json_extract(row, '$.kind') <> 'step' AND json_extract(row, '$.compacted') IS NOT 1
             UNION SELECT blob FROM snapshots"""
 
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_what_a_crash_left_is_put_right_and_said(tmp_path: Path) -> None:
     with Store(tmp_path / "state") as store:
         assert store.repairs == ()
         store.append(anchor_row(), {})
-        store.append(step(1, 1, side=used), {used: b"used"})
+        store.append(replace(step(1, 1, side=used), kind="basis"), {used: b"used"})
         store.save_snapshot(1, b"delta")
         for name, data in ((orphan, b"orphan"), (half, b"ha")):
             (store.folder / "blobs" / name).write_bytes(data)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from service.store import DiskFull, Store
 
 def test_append_stores_blobs_before_the_row_and_gives_everything_back_after_reopening(tmp_path: Path) -> None:
     data = b"input side"
-    row = step(1, 1, side=blobs.sha256(data), shaped=("0x1.8p+0",), stats={"step_norm": 0.5})
+    row = replace(step(1, 1), kind="basis", side=blobs.sha256(data), shaped=("0x1.8p+0",), stats={"step_norm": 0.5})
     with Store(tmp_path) as store:
         store.append(anchor_row(), {})
         store.append(row, {blobs.sha256(data): data})

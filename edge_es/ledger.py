@@ -99,7 +99,8 @@ class MemoryJournal:
         self._rows = [row.stripped() if row.version in gone else row for row in self._rows]
         for version in snapshots:
             del self._snapshots[version]
-        named = {row.side for row in self._rows if row.kind != "step" and not row.compacted} | set(self._snapshots.values())
+        named = {row.side for row in self._rows if row.kind != "step" and not row.compacted}
+        named |= set(self._snapshots.values())
         self._blobs = {name: data for name, data in self._blobs.items() if name in named}
 
 

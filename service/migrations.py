@@ -109,8 +109,8 @@ def m007_trust(db: sqlite3.Connection) -> None:
 
 
 def m008_retention(db: sqlite3.Connection) -> None:
-    """Stored deltas from which a replay may begin; what of a ledger row no SQL asks for, deflated; and of an event whose
-    body was dropped, the SHA-256 of it, in hexadecimal, by which a repeat is still known."""
+    """Stored deltas from which a replay may begin; what of a ledger row no SQL asks for, deflated; of an event whose
+    body was dropped its SHA-256, in hexadecimal, by which a repeat is still known."""
     db.execute("""
         CREATE TABLE snapshots (
             version INTEGER PRIMARY KEY REFERENCES ledger (version),

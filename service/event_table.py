@@ -63,8 +63,9 @@ _STATE = f"coalesce(withheld, CASE WHEN state = 'pending' AND uses > 0 AND {_USE
 _ORDINARY = "state = 'pending' AND family IS NULL AND dropped IS NULL"
 _RATED = "state = 'pending' AND family = ? AND uses = 0"
 
-# Nobody will read these again: set aside, used up, or held out and older than what the probes look at.
-_SPENT = """(state = 'set_aside' OR state = 'pending' AND (uses >= :max_uses OR family IS NOT NULL AND uses > 0)
+# Nobody will read these again: set aside, used up, duplicates, or held out and older than what the probes look at.
+_SPENT = """(state = 'set_aside' OR withheld = 'duplicate'
+             OR state = 'pending' AND (uses >= :max_uses OR family IS NOT NULL AND uses > 0)
              OR state = 'held_out' AND seq < :window)"""
 
 

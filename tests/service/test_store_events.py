@@ -28,8 +28,8 @@ def test_an_event_waits_until_it_is_used_and_its_fate_tells_by_which_version(sto
     assert other is not None
     assert (other.state, other.used_in) == ("pending", ())
     assert store.events_between(1, 1) == [one.id]
-    assert store.used_events(5, seed=0, max_uses=64, solved={}) == [one]
-    assert store.count_events() == {"pending": 1, "held_out": 0, "used": 1, "set_aside": 0, "kept": 0}
+    assert store.next_batch(5, 0, 64, lambda one: 1.0) == [(two, 0), (one, 2)]
+    assert {s: n for s, n in store.count_events().items() if n} == {"pending": 1, "used": 1}
 
 
 def test_ratings_of_members_wait_for_their_step_and_serve_one_alone(store: Store) -> None:
@@ -48,7 +48,8 @@ def test_ratings_of_members_wait_for_their_step_and_serve_one_alone(store: Store
     store.append(step(1, 1, ("r0", "r4")), {})
     assert [event.id for event in store.rated(own, 9)] == ["r1", "r2"], "each is told once"
     assert store.release(own) == 1 and store.release(own) == 0
-    assert [event.id for event, _ in store.pending(9, 9)] == ["r5"] and store.used_events(9, 0, 9, {}) == []
+    assert [event.id for event, _ in store.pending(9, 9)] == ["r5"]
+    assert [event.id for event, _ in store.next_batch(9, 0, 9, lambda one: 1.0)] == ["r5"]
     assert store.release(None) == 2
     assert [event.id for event, _ in store.pending(9, 9)] == ["r1", "r2", "r5"]
 
@@ -68,7 +69,7 @@ def test_held_out_events_and_comments_are_never_handed_to_the_learner(store: Sto
     store.add_event(remark, {}, held_out=True)
     assert store.pending(10, 5) == []
     assert store.held_out() == [kept]
-    assert store.count_events() == {"pending": 0, "held_out": 1, "used": 0, "set_aside": 0, "kept": 1}
+    assert {s: n for s, n in store.count_events().items() if n} == {"held_out": 1, "kept": 1}
 
 
 def test_set_aside_events_are_listed_with_their_reason_and_retry_makes_them_fresh(store: Store) -> None:
@@ -77,7 +78,7 @@ def test_set_aside_events_are_listed_with_their_reason_and_retry_makes_them_fres
     store.add_event(one, {}, held_out=False)
     store.append(step(1, 1, (one.id,)), {})
     assert store.set_aside([one.id], "capitals dropped at version 1") == 1
-    assert store.pending(10, 5) == [] and store.used_events(5, 0, 64, {}) == []
+    assert store.pending(10, 5) == [] and store.next_batch(5, 0, 64, lambda one: 1.0) == []
     (fate,) = store.list_events("set_aside")
     assert (fate.id, fate.reason, fate.used_in) == (one.id, "capitals dropped at version 1", (1,))
     assert store.retry([one.id]) == 1
@@ -99,6 +100,6 @@ def test_the_reservoir_is_drawn_by_its_seed(store: Store) -> None:
     for e in ids:
         store.add_event(event(e), {}, held_out=False)
     store.append(step(1, 1, ids), {})
-    draws = [[e.id for e in store.used_events(8, seed, 64, {})] for seed in (1, 1, 2)]
+    draws = [[e.id for e, _ in store.next_batch(8, seed, 64, lambda one: 1.0)] for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
     assert all(draw == sorted(draw, key=ids.index) for draw in draws)

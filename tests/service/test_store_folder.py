@@ -119,11 +119,11 @@ def test_a_folder_from_before_there_were_members_is_read(tmp_path: Path) -> None
         store.add_event(event("e"), {"value": "4"}, held_out=False)
     row = step(0, 0, ("e",), shaped=((1.5).hex(), (-0.1).hex()), stats={"step_norm": 0.5})
     with sqlite3.connect(tmp_path / "edge-es.sqlite") as db:
-        for index in ("events_family", "events_bodies"):
+        for index in ("events_family", "events_withheld", "events_content", "events_bodies"):
             db.execute(f"DROP INDEX {index}")
         db.execute("DROP TABLE snapshots")
-        added = (("events", "family"), ("completions", "member"), ("events", "dropped"), ("ledger", "packed"))
-        for table, column in added:
+        added = [("events", name) for name in ("family", "withheld", "content", "dropped")]
+        for table, column in (*added, ("completions", "member"), ("ledger", "packed")):
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("INSERT INTO ledger VALUES (0, 0, ?)", (json.dumps(row.as_json()),))
         db.execute("PRAGMA user_version = 5")

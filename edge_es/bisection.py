@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_es.errors import StateError
-from edge_es.ledger import Journal, Row, apply_row, line, published, replay
+from edge_es.ledger import Journal, Row, apply_row, line, published, rebuilding
 from edge_es.slices import Slices
 
 if TYPE_CHECKING:
@@ -167,11 +167,12 @@ def _verdicts(found: "Round") -> dict[str, str]:
 
 def _rebuilt(journal: Journal, version: int) -> Slices["Delta"]:
     """`ledger.rebuild` in slices."""
-    for row, delta in replay(journal, version):
+    for row, delta in rebuilding(journal, version):
         if row.version == version:
-            return _checked(row, delta)
-        yield
-    raise StateError(f"version {version} does not exist; `edge-es versions` lists what does")
+            found = delta
+        else:
+            yield
+    return found
 
 
 def _onward(journal: Journal, delta: "Delta", rows: Sequence[Row]) -> Slices["Delta"]:

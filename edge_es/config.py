@@ -206,6 +206,15 @@ class ServeSection(Section):
 
 class StateSection(Section):
     dir: str | None = Field(None, description="state folder; default: the user's data folder")
+    keep_events: int = Field(
+        100_000,
+        ge=0,
+        description="newest events whose text is kept when nothing more is learned from it; newest answers that can be "
+        "rated",
+    )
+    keep_versions: int = Field(
+        500, ge=1, description="newest versions that can be verified and gone back to; older ones stay in the listings"
+    )
 
 
 BUILT_IN_METRICS = {

@@ -2,67 +2,48 @@
 
 A row is one attempt: published (it has a version) or rejected by a gate (it has none, and stays as a record). Steps
 are replayed by elementwise fp32 arithmetic alone; input sides, consolidations and imports are stored blobs, since
-they come from eigendecompositions, which differ between machines. Knows no database: a `Journal` keeps the rows.
+they come from eigendecompositions, which differ between machines. A replay begins at a snapshot, a stored delta, where
+there is one. Knows no database: a `Journal` keeps the rows.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_es.errors import StateError
+from edge_es.rows import WHOLE, Kind, Row, anchor_row, compacted, head, line, now, published, since, undone, way
 
 if TYPE_CHECKING:
     from edge_es.spaces.delta import Delta
 
-Kind = Literal["anchor", "step", "rollback", "basis", "consolidate", "import"]
+__all__ = [
+    "WHOLE",
+    "Journal",
+    "Kind",
+    "MemoryJournal",
+    "Row",
+    "anchor_row",
+    "apply_row",
+    "compacted",
+    "head",
+    "line",
+    "now",
+    "published",
+    "rebuild",
+    "rebuilding",
+    "replay",
+    "rollback",
+    "rollback_row",
+    "since",
+    "snapshot",
+    "undone",
+    "verify",
+    "way",
+]
 
-
-@dataclass(frozen=True)
-class Row:
-    """One attempt.
-
-    shaped: the members' shaped fitness as hexadecimal floats, pair by pair, plus before minus. pairs: the numbers of
-    those pairs, where they are not 0, 1, 2, ...: the ones that a live step was given ratings of.
-    alpha, sigma: hexadecimal floats. guards: scalars of the step as hexadecimal floats (`strategy.apply`).
-    side: sha256 of the blob with the basis (an adapter's input side) that a step uses, or that a basis or consolidate
-    row brings.
-    sha256: of the delta after the row. target: of a rollback, the version whose delta it takes.
-    stats: what was measured on the way; None where it does not apply. `fitness_mean` holds a mean per event kind.
-    """
-
-    attempt: int
-    version: int | None
-    parent: int | None
-    kind: Kind
-    created_at: str
-    events: tuple[str, ...] = ()
-    population: int = 0
-    seed: int = 0
-    step: int = 0
-    generator: str = ""
-    shaped: tuple[str, ...] = ()
-    alpha: str = ""
-    sigma: str = ""
-    guards: Mapping[str, str] = field(default_factory=dict)
-    side: str | None = None
-    sha256: str | None = None
-    stats: Mapping[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-    target: int | None = None
-    pairs: tuple[int, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON; `from_json` is the inverse."""
-        return asdict(self)
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Row":
-        """The inverse of `as_json`."""
-        lists = {name: tuple(value.get(name, ())) for name in ("events", "shaped", "pairs")}
-        return Row(**{**value, **lists})
+LOOKS = 3  # at a ledger that is compacted while it is verified
 
 
 class Journal(Protocol):
@@ -80,6 +61,10 @@ class Journal(Protocol):
         """The stored bytes. Raises StateError if they are absent or do not hash to their name."""
         ...
 
+    def snapshots(self) -> Mapping[int, str]:
+        """version -> the blob of its delta, for those from which a rebuild may begin."""
+        ...
+
 
 class MemoryJournal:
     """A journal without a disk, for library use and tests."""
@@ -87,6 +72,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._rows: list[Row] = []
         self._blobs: dict[str, bytes] = {}
+        self._snapshots: dict[int, str] = {}
 
     def rows(self) -> list[Row]:
         return list(self._rows)
@@ -99,57 +85,23 @@ class MemoryJournal:
     def blob(self, sha256: str) -> bytes:
         return self._blobs[sha256]
 
+    def snapshots(self) -> dict[int, str]:
+        return dict(self._snapshots)
 
-def now() -> str:
-    """UTC, ISO 8601, to the microsecond."""
-    return datetime.now(UTC).isoformat()
+    def save_snapshot(self, version: int, data: bytes) -> None:
+        """`data`: the packed delta of the version."""
+        self._snapshots[version] = hashlib.sha256(data).hexdigest()
+        self._blobs[self._snapshots[version]] = data
 
-
-def anchor_row() -> Row:
-    """Version 0: the model as first loaded."""
-    empty = hashlib.sha256().hexdigest()
-    return Row(attempt=0, version=0, parent=None, kind="anchor", created_at=now(), sha256=empty)
-
-
-def published(rows: Sequence[Row]) -> dict[int, Row]:
-    """version -> row."""
-    return {row.version: row for row in rows if row.version is not None}
-
-
-def head(rows: Sequence[Row]) -> Row:
-    """The newest published row. Raises StateError for an empty ledger."""
-    for row in reversed(rows):
-        if row.version is not None:
-            return row
-    raise StateError("the ledger is empty; start the daemon once on this state folder")
-
-
-def undone(rows: Sequence[Row]) -> dict[int, int]:
-    """version -> the first rollback that took it back."""
-    taken: dict[int, int] = {}
-    for row in rows:
-        if row.kind == "rollback" and row.version is not None and row.target is not None:
-            for version in range(row.target + 1, row.version):
-                taken.setdefault(version, row.version)
-    return taken
-
-
-def line(rows: Sequence[Row], version: int, since: int) -> list[Row]:
-    """The rows that made the delta of `version` from that of `since`, oldest first, without `since`'s own.
-
-    It is the way back from `version`; a rollback goes on at its target, so what it took back is not on the line.
-    Raises StateError where `since` is not on it, or a version is missing.
-    """
-    versions, at = published(rows), version
-    found: list[Row] = []
-    while at > since and at in versions:
-        row = versions[at]
-        found.append(row)
-        before = row.target if row.kind == "rollback" else row.parent
-        at = -1 if before is None else before
-    if at != since:
-        raise StateError(f"version {since} is not on the line of version {version}; `edge-es versions` lists both")
-    return found[::-1]
+    def compact(self, versions: Iterable[int], snapshots: Iterable[int]) -> None:
+        """Drops what a replay of these versions needs, and these snapshots."""
+        gone = set(versions)
+        self._rows = [row.stripped() if row.version in gone else row for row in self._rows]
+        for version in snapshots:
+            del self._snapshots[version]
+        named = {row.side for row in self._rows if row.kind != "step" and not row.compacted}
+        named |= set(self._snapshots.values())
+        self._blobs = {name: data for name, data in self._blobs.items() if name in named}
 
 
 def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal: Journal) -> "Delta":
@@ -160,13 +112,15 @@ def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal:
 
     if row.kind == "anchor":
         return Delta()
+    if row.compacted:
+        raise StateError(compacted(row.version or 0, journal.rows(), journal.snapshots()))
     if row.kind == "rollback":
         assert row.target is not None
         return earlier[row.target]
     if row.kind == "basis":
         assert row.side is not None
         return delta.with_basis(unpack(journal.blob(row.side)).parts[0].basis)
-    if row.kind in ("consolidate", "import"):
+    if row.kind in WHOLE:
         assert row.side is not None
         return unpack(journal.blob(row.side))
     if row.generator != noise.GENERATOR:
@@ -181,42 +135,117 @@ def apply_row(delta: "Delta", row: Row, earlier: Mapping[int, "Delta"], journal:
     return strategy.apply(delta, row.seed, row.step, shaped, float.fromhex(row.alpha), guards, row.pairs)
 
 
-def replay(journal: Journal, upto: int | None = None) -> Iterator[tuple[Row, "Delta"]]:
-    """Each published row with its rebuilt delta, on the CPU, oldest first, to version `upto`."""
+def snapshot(journal: Journal, version: int) -> "Delta":
+    """The delta that is stored for a version, on the CPU. Raises StateError where there is none, or it is damaged."""
+    from edge_es.spaces.blob import unpack
+
+    return unpack(journal.blob(journal.snapshots()[version]))
+
+
+def replay(journal: Journal) -> Iterator[tuple[Row, "Delta"]]:
+    """Each published row that can be rebuilt with its delta, on the CPU, oldest first. A snapshot is read only where
+    what came before it was compacted."""
     from edge_es.spaces.delta import Delta
 
-    rows = published(journal.rows())
+    rows, snapshots = published(journal.rows()), journal.snapshots()
     # Only deltas that a later rollback goes back to are kept, so memory does not grow with the ledger.
-    targets = {row.target for row in rows.values()}
+    targets = {row.target for row in rows.values() if not row.compacted}
     earlier: dict[int, Delta] = {}
-    delta = Delta()
+    delta: Delta | None = None
     for version in sorted(rows):
-        if upto is not None and version > upto:
-            return
-        delta = apply_row(delta, rows[version], earlier, journal)
+        row = rows[version]
+        known = row.kind in ("anchor", "rollback", *WHOLE) or delta is not None
+        if not row.compacted and known and (row.kind != "rollback" or row.target in earlier):
+            delta = apply_row(delta or Delta(), row, earlier, journal)
+        else:
+            delta = snapshot(journal, version) if version in snapshots else None
+        if delta is None:
+            if not row.compacted:
+                raise StateError(f"version {version} does not replay: what it stands on was compacted")
+            continue
         if version in targets:
             earlier[version] = delta
-        yield rows[version], delta
+        yield row, delta
+
+
+def rebuilding(journal: Journal, version: int) -> Iterator[tuple[Row, "Delta"]]:
+    """The way to one version, row by row from where it begins; the last is the version itself, checked against its
+    recorded sha256. Raises StateError."""
+    from edge_es.spaces.delta import Delta
+
+    rows, snapshots = journal.rows(), journal.snapshots()
+    start, steps = way(rows, snapshots, version)
+    delta = snapshot(journal, start) if start in snapshots else Delta()
+    versions = published(rows)
+    for row in [versions[start], *steps]:
+        if row.version != start and row.kind != "rollback":  # on a line a rollback follows its target
+            delta = apply_row(delta, row, {}, journal)
+        if row.version == version and delta.sha256 != row.sha256:
+            raise StateError(f"version {version} does not replay to its recorded delta; run `edge-es verify`")
+        yield row, delta
 
 
 def rebuild(journal: Journal, version: int) -> "Delta":
     """The delta of one version, checked against its recorded sha256. Raises StateError."""
-    for row, delta in replay(journal, version):
+    for row, delta in rebuilding(journal, version):
         if row.version == version:
-            if delta.sha256 != row.sha256:
-                raise StateError(f"version {version} does not replay to its recorded delta; run `edge-es verify`")
-            return delta
-    raise StateError(f"version {version} does not exist; `edge-es versions` lists what does")
+            found = delta
+    return found
+
+
+@dataclass(frozen=True)
+class Still:
+    """A journal as it was at one moment, while another thread goes on with it."""
+
+    journal: Journal
+    kept: list[Row]
+    stored: Mapping[int, str]
+
+    @staticmethod
+    def of(journal: Journal) -> "Still":
+        """As it is now."""
+        return Still(journal, journal.rows(), journal.snapshots())
+
+    def rows(self) -> list[Row]:
+        return self.kept
+
+    def snapshots(self) -> Mapping[int, str]:
+        return self.stored
+
+    def blob(self, sha256: str) -> bytes:
+        return self.journal.blob(sha256)
+
+    def append(self, row: Row, blobs: Mapping[str, bytes]) -> None:
+        raise AssertionError("nothing is added to the past")
 
 
 def verify(journal: Journal) -> dict[str, int]:
-    """Replays everything: {"versions", "replayed", "mismatches"}."""
-    versions = len(published(journal.rows()))
+    """Replays all that was not compacted, and reads every snapshot: {"versions", "replayed", "mismatches",
+    "compacted": those that cannot be replayed any more, "since": the version from which on all were}."""
+    for _ in range(LOOKS):
+        still = Still.of(journal)
+        try:
+            return _verified(still)
+        except (StateError, KeyError):
+            if Still.of(journal) == still:
+                raise
+    return _verified(Still.of(journal))
+
+
+def _verified(journal: Still) -> dict[str, int]:
     replayed = mismatches = 0
     for row, delta in replay(journal):
         replayed += 1
         mismatches += delta.sha256 != row.sha256
-    return {"versions": versions, "replayed": replayed, "mismatches": mismatches}
+    versions, stored = published(journal.rows()), journal.snapshots()
+    mismatches += sum(snapshot(journal, at).sha256 != versions[at].sha256 for at in stored)
+    return {
+        "versions": len(versions),
+        "replayed": replayed,
+        "mismatches": mismatches,
+        "compacted": sum(row.compacted and version not in stored for version, row in versions.items()),
+        "since": since(journal.rows(), stored),
+    }
 
 
 def rollback_row(journal: Journal, target: int, reason: str, stats: Mapping[str, Any] | None = None) -> Row:
@@ -230,6 +259,7 @@ def rollback_row(journal: Journal, target: int, reason: str, stats: Mapping[str,
         raise StateError(f"version {target} does not exist; `edge-es versions` lists what does")
     if target == newest.version:
         raise StateError(f"version {target} is the one that is served; name an earlier one")
+    way(rows, journal.snapshots(), target)
     return Row(
         attempt=rows[-1].attempt + 1,
         version=newest.version + 1,

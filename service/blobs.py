@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from edge_es.errors import StateError
+
+PARTIAL = ".partial"
 
 
 def sha256(data: bytes) -> str:
@@ -31,7 +34,7 @@ def write(folder: Path, name: str, data: bytes) -> None:
     target = folder / name
     if target.exists() and sha256(target.read_bytes()) == name:
         return
-    partial = folder / f"{name}.partial"
+    partial = folder / f"{name}{PARTIAL}"
     try:
         with partial.open("wb") as file:
             file.write(data)
@@ -53,3 +56,20 @@ def read(folder: Path, name: str) -> bytes:
     if sha256(data) != name:
         raise StateError(f"blob {name} in {folder} is damaged (it hashes to {sha256(data)}); restore it from a backup")
     return data
+
+
+def remove(folder: Path, named: Collection[str]) -> list[str]:
+    """Removes the blobs that are not `named`, and says which. What is not done when the power goes is done at the
+    next start. Raises OSError."""
+    gone = [path for path in folder.iterdir() if path.name not in named and not path.name.endswith(PARTIAL)]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return [path.name for path in gone]
+
+
+def remove_partial(folder: Path) -> list[str]:
+    """Removes what a process left that ended while it wrote, and says what. Raises OSError."""
+    gone = sorted(folder.glob(f"*{PARTIAL}"))
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return [path.name for path in gone]

@@ -39,29 +39,45 @@ class CompletionTable(Database):
     def add_completion(self, completion: StoredCompletion) -> None:
         """Durable when it returns. Raises DiskFull."""
         answers = [asdict(answer) for answer in completion.answers]
-        with self.transaction() as db:
-            db.execute(
+        values = (
+            completion.id,
+            now(),
+            completion.version,
+            completion.kind,
+            json.dumps(completion.prompt.as_json(), ensure_ascii=False),
+            json.dumps(answers, ensure_ascii=False),
+            completion.episode_id,
+            completion.prompt_tokens,
+            completion.completion_tokens,
+            json.dumps(asdict(completion.member)) if completion.member else None,
+        )
+
+        def write() -> None:
+            self._db.execute(
                 """INSERT INTO completions (id, created_at, version, kind, input, answers, episode_id,
                                             prompt_tokens, completion_tokens, member)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-                (
-                    completion.id,
-                    now(),
-                    completion.version,
-                    completion.kind,
-                    json.dumps(completion.prompt.as_json(), ensure_ascii=False),
-                    json.dumps(answers, ensure_ascii=False),
-                    completion.episode_id,
-                    completion.prompt_tokens,
-                    completion.completion_tokens,
-                    json.dumps(asdict(completion.member)) if completion.member else None,
-                ),
+                values,
             )
+
+        self.together(write)
 
     def completion(self, completion_id: str) -> StoredCompletion | None:
         """By inference id."""
         found = self._completions("id = ?", completion_id)
         return found[0] if found else None
+
+    def forget_completions(self, keep: int, limit: int) -> int:
+        """Removes at most `limit` of those that are older than the newest `keep`; feedback that named one has kept what
+        was asked and answered. Returns how many were removed."""
+        last = "SELECT seq FROM completions ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        old = f"SELECT seq FROM completions WHERE seq <= ({last}) ORDER BY seq LIMIT ?"
+        with self.transaction() as db:
+            return db.execute(f"DELETE FROM completions WHERE seq IN ({old})", (keep, limit)).rowcount
+
+    def newest_completion(self) -> int:
+        """How many answers were ever kept."""
+        return int(self.query("SELECT coalesce(max(seq), 0) FROM completions")[0][0])
 
     def episode(self, episode_id: str) -> list[StoredCompletion]:
         """All completions of a session, oldest first."""

@@ -143,6 +143,8 @@ def serve(config: Config) -> int:
 def _serve(config: Config) -> int:
     with ExitStack() as stack:
         store = stack.enter_context(Store(state_folder(config)))
+        for repair in store.repairs:
+            log.warning("state folder %s: %s", store.folder, repair)
         bound = stack.enter_context(listen(config.serve.host, config.serve.port))
         from service.engine import Engine  # torch, seconds of it: not before the folder and the port are ours
 

@@ -10,13 +10,16 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TypeVar
 
-from edge_es.errors import StateError
-from service import migrations
+from edge_es.errors import EdgeError, StateError
+from service import group, migrations
+
+T = TypeVar("T")
 
 FILE = "edge-es.sqlite"
 LOCK = "lock"
@@ -44,25 +47,28 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise StateError(f"state folder {folder}: {error}") from error
 
 
-def take_lock(folder: Path) -> TextIO:
+def take_lock(folder: Path) -> FileIO:
     """Holds the folder for this process until the file is closed or the process ends.
 
     Raises StateError that names the folder and the process that holds it.
     """
-    file = (folder / LOCK).open("a+", encoding="ascii")
+    file = (folder / LOCK).open("a+b", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        holder = file.read().strip() or "unknown"
+        holder = file.read().decode().strip() or "unknown"
         file.close()
         raise StateError(
             f"state folder {folder} is in use by process {holder}; stop it, or take another by --state-dir"
         ) from None
-    file.seek(0)
-    file.truncate()
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    try:
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n".encode())
+    except OSError:
+        file.close()
+        raise
     return file
 
 
@@ -78,7 +84,10 @@ class Database:
         self.read_only = read_only
         self._mutex = threading.RLock()
         self._depth = 0
-        self._lock: TextIO | None = None
+        self._owner: int | None = None  # the thread that is in a transaction
+        self._group = group.Queue(self._mutex)
+        self._lock: FileIO | None = None
+        self.unread = 0  # bytes of the log that the last process left
         with disk_errors(folder):
             self._db = self._open_to_read() if read_only else self._open_to_write()
 
@@ -107,6 +116,8 @@ class Database:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / "blobs").mkdir(mode=0o700, exist_ok=True)
         self._lock = take_lock(self.folder)
+        log = self.folder / f"{FILE}-wal"
+        self.unread = log.stat().st_size if log.exists() else 0
         db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         try:
@@ -147,6 +158,7 @@ class Database:
                 rollback = f"ROLLBACK TO {name}"
             self._db.execute(begin)
             self._depth += 1
+            self._owner = threading.get_ident()
             try:
                 yield self._db
                 self._db.execute(commit)
@@ -156,6 +168,32 @@ class Database:
                 raise
             finally:
                 self._depth -= 1
+                if not self._depth:
+                    self._owner = None
+
+    def together(self, write: Callable[[], T]) -> T:
+        """What `write` returns, durable: in one commit with what other threads ask for meanwhile. Inside a transaction
+        of this thread it is a part of that one.
+
+        What one of them raises undoes its own part alone. Raises DiskFull where the disk is full, StateError on other
+        refusals; nothing of this write was stored then.
+        """
+        if self._owner == threading.get_ident():
+            with self.transaction():
+                return write()
+        found: T = self._group.do(write, self._commit)
+        return found
+
+    def _commit(self, writes: Sequence[group.Write]) -> None:
+        with self.transaction():
+            for write in writes:
+                try:
+                    with self.transaction():
+                        write.run()
+                except EdgeError as error:
+                    if not self._db.in_transaction:  # SQLite has undone all of them, as it may on a full disk
+                        raise
+                    write.fail(error)
 
     def query(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         """All rows of one SELECT."""

@@ -1,5 +1,6 @@
 """Feedback events: stored as sent, handed to the learner, never lost and never counted twice."""
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ class Fate:
     reason: str | None
     used_in: tuple[int, ...]  # versions
     received_at: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | None  # None: it was dropped, its time being over
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `GET /v1/feedback/{id}`."""
@@ -50,13 +51,22 @@ def canonical(body: Mapping[str, Any]) -> str:
     return json.dumps(said, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 _USED = """EXISTS (SELECT 1 FROM event_uses JOIN ledger USING (attempt)
            WHERE event_id = events.id AND version IS NOT NULL)"""
 _STATE = f"coalesce(withheld, CASE WHEN state = 'pending' AND uses > 0 AND {_USED} THEN 'used' ELSE state END)"
 
 # For turns. Ratings of what a member answered are for one live step instead, unless they were released.
-_ORDINARY = "state = 'pending' AND family IS NULL"
+_ORDINARY = "state = 'pending' AND family IS NULL AND dropped IS NULL"
 _RATED = "state = 'pending' AND family = ? AND uses = 0"
+
+# Nobody will read these again: set aside, used up, duplicates, or held out and older than what the probes look at.
+_SPENT = """(state = 'set_aside' OR withheld = 'duplicate'
+             OR state = 'pending' AND (uses >= :max_uses OR family IS NOT NULL AND uses > 0)
+             OR state = 'held_out' AND seq < :window)"""
 
 
 def _text_list(values: Iterable[str]) -> str:
@@ -69,10 +79,11 @@ class EventTable(Database):
 
     def repeats(self, event_id: str, body: Mapping[str, Any]) -> bool:
         """Has this very event come before? Raises Conflict if its id has come with another body."""
-        row = self.query_one("SELECT body FROM events WHERE id = ?", event_id)
+        row = self.query_one("SELECT body, dropped FROM events WHERE id = ?", event_id)
         if row is None:
             return False
-        if row["body"] != canonical(body):
+        said = canonical(body)
+        if row["body"] != said if row["dropped"] is None else row["dropped"] != _digest(said):
             raise Conflict(f"id {event_id} was used for other feedback; send new feedback with a new id", param="id")
         return True
 
@@ -91,35 +102,38 @@ class EventTable(Database):
         content: `duplicates.digest`; where an event of the same content is there, from a source of at least the same
         weight, this one is kept as its duplicate. Raises Conflict (same id, other body) or DiskFull.
         """
-        with self.transaction() as db:
+        source = event.tags.get("source")
+        values = (
+            event.id,
+            now(),
+            canonical(body),
+            json.dumps(event.as_json(), ensure_ascii=False),
+            event.kind,
+            source,
+            event.member.family if event.member else None,
+            content,
+        )
+        comment = event.kind == "comment"
+
+        def write() -> bool:
             if self.repeats(event.id, body):
                 return False
-            state = "kept" if event.kind == "comment" else "held_out" if held_out else "pending"
+            state = "kept" if comment else "held_out" if held_out else "pending"
             withheld, reason = None, None
-            twin = self._twin(content, weight, weight(event.tags.get("source")))
+            twin = self._twin(content, weight, weight(source))
             if twin is not None:
                 state, withheld, reason = "kept", "duplicate", f"the same as feedback {twin}"
-            elif review and event.kind != "comment":
+            elif review and not comment:
                 state, withheld = "kept", "review"
-            db.execute(
+            self._db.execute(
                 "INSERT INTO events"
-                " (id, received_at, body, event, kind, source, state, family, withheld, reason, content)"
+                " (id, received_at, body, event, kind, source, family, content, state, withheld, reason)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    event.id,
-                    now(),
-                    canonical(body),
-                    json.dumps(event.as_json(), ensure_ascii=False),
-                    event.kind,
-                    event.tags.get("source"),
-                    state,
-                    event.member.family if event.member else None,
-                    withheld,
-                    reason,
-                    content,
-                ),
+                (*values, state, withheld, reason),
             )
-        return True
+            return True
+
+        return self.together(write)
 
     def _twin(self, content: str | None, weight: Callable[[str | None], float], own: float) -> str | None:
         """The oldest event of this content whose source weighs at least `own`: else who is hardly believed could keep
@@ -197,10 +211,10 @@ class EventTable(Database):
             return db.execute(f"UPDATE events SET family = NULL WHERE {others}", (family,)).rowcount
 
     def metric_means(self) -> dict[str, float]:
-        """Mean rating of each metric over all events that may be learned from."""
+        """Mean rating of each metric over all events that were or may be learned from and are still kept whole."""
         rows = self.query(
             """SELECT json_extract(event, '$.metric') AS metric, avg(json_extract(event, '$.value')) AS mean
-               FROM events WHERE kind = 'rating' AND state = 'pending' GROUP BY 1"""
+               FROM events WHERE kind = 'rating' AND state = 'pending' AND dropped IS NULL GROUP BY 1"""
         )
         return {row["metric"]: row["mean"] for row in rows}
 
@@ -215,8 +229,9 @@ class EventTable(Database):
         return self._count("state = 'held_out'")
 
     def events(self, ids: Sequence[str]) -> list[Event]:
-        """The events of these ids that the store holds, oldest first."""
-        wanted = "SELECT event FROM events WHERE id IN (SELECT value FROM json_each(?)) ORDER BY seq"
+        """The events of these ids that the store holds whole, oldest first."""
+        ids_only = "dropped IS NULL AND id IN (SELECT value FROM json_each(?))"
+        wanted = f"SELECT event FROM events WHERE {ids_only} ORDER BY seq"
         return [Event.from_json(json.loads(row["event"])) for row in self.query(wanted, _text_list(ids))]
 
     def events_between(self, first_version: int, last_version: int) -> list[str]:
@@ -240,11 +255,11 @@ class EventTable(Database):
             ).rowcount
 
     def retry(self, ids: Sequence[str]) -> int:
-        """Lets set-aside events wait again, as fresh ones. Returns how many there were."""
+        """Lets set-aside events wait again, as fresh ones, but for those whose body was dropped. Returns how many."""
         with self.transaction() as db:
             return db.execute(
                 """UPDATE events SET state = 'pending', uses = 0, reason = NULL
-                   WHERE state = 'set_aside' AND id IN (SELECT value FROM json_each(?))""",
+                   WHERE state = 'set_aside' AND dropped IS NULL AND id IN (SELECT value FROM json_each(?))""",
                 (_text_list(ids),),
             ).rowcount
 
@@ -262,6 +277,31 @@ class EventTable(Database):
         ).rowcount
         if changed != len(set(ids)):
             raise StateError(f"attempt {attempt} names events that the store does not hold")
+
+    def drop_bodies(self, keep: int, max_uses: int, window: int, limit: int) -> int:
+        """Drops what at most `limit` events said, of those that are older than the newest `keep` and will not be read
+        again: used up at `max_uses`, set aside, or held out and not among the newest held-out ones from the `window`-th
+        on. Their ids, fates and uses stay. Returns how many were dropped."""
+        with self.transaction() as db:
+            first = db.execute("SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?", (keep,)).fetchone()
+            if first is None:
+                return 0
+            held = "SELECT seq FROM events WHERE state = 'held_out' ORDER BY seq LIMIT 1 OFFSET ?"
+            since = db.execute(held, (window,)).fetchone()
+            found = db.execute(
+                f"""SELECT seq, body FROM events
+                    WHERE dropped IS NULL AND seq <= :last AND {_SPENT} ORDER BY seq LIMIT :limit""",
+                {"last": first[0], "max_uses": max_uses, "window": since[0] if since else 0, "limit": limit},
+            ).fetchall()
+            db.executemany(
+                "UPDATE events SET body = '{}', event = '{}', dropped = ? WHERE seq = ?",
+                [(_digest(row["body"]), row["seq"]) for row in found],
+            )
+        return len(found)
+
+    def newest_event(self) -> int:
+        """How many events have ever come."""
+        return int(self.query("SELECT coalesce(max(seq), 0) FROM events")[0][0])
 
     def event_fate(self, event_id: str) -> Fate | None:
         """What became of one event."""
@@ -284,7 +324,7 @@ class EventTable(Database):
     def event_fates(self, condition: str, *values: Any) -> list[Fate]:
         """Events by an SQL condition of this package's own making."""
         rows = self.query(
-            f"""SELECT id, kind, {_STATE} AS state, reason, received_at, body,
+            f"""SELECT id, kind, {_STATE} AS state, reason, received_at, body, dropped,
                   (SELECT json_group_array(version) FROM (
                      SELECT version FROM event_uses JOIN ledger USING (attempt)
                      WHERE event_id = events.id AND version IS NOT NULL ORDER BY version)) AS used_in
@@ -299,7 +339,7 @@ class EventTable(Database):
                 row["reason"],
                 tuple(json.loads(row["used_in"])),
                 row["received_at"],
-                json.loads(row["body"]),
+                json.loads(row["body"]) if row["dropped"] is None else None,
             )
             for row in rows
         ]

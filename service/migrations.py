@@ -108,6 +108,21 @@ def m007_trust(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX events_content ON events (content, seq) WHERE content IS NOT NULL")
 
 
+def m008_retention(db: sqlite3.Connection) -> None:
+    """Stored deltas from which a replay may begin; what of a ledger row no SQL asks for, deflated; of an event whose
+    body was dropped its SHA-256, in hexadecimal, by which a repeat is still known."""
+    db.execute("""
+        CREATE TABLE snapshots (
+            version INTEGER PRIMARY KEY REFERENCES ledger (version),
+            blob TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            created_at TEXT NOT NULL
+        ) STRICT""")
+    db.execute("ALTER TABLE ledger ADD COLUMN packed BLOB")
+    db.execute("ALTER TABLE events ADD COLUMN dropped TEXT")
+    db.execute("CREATE INDEX events_bodies ON events (seq) WHERE dropped IS NULL")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_meta_and_settings,
     m002_completions,
@@ -116,6 +131,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m005_probes,
     m006_members,
     m007_trust,
+    m008_retention,
 )
 
 

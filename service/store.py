@@ -1,29 +1,25 @@
 """The state folder: the single truth about events, completions, versions and probes. Imports no torch.
 
 edge-es.sqlite   everything but large values; its commit is the one point where something has happened
-blobs/<sha256>   input sides and imported deltas, durable before a row names them
+blobs/<sha256>   input sides, imported deltas and snapshots, durable before a row names them
 lock             held by the one process that may write
 tokens.json, daemon.json   written by the daemon (service.tokens, service.daemon)
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_es.config import Config
 from edge_es.errors import StateError
-from service import blobs
 from service.clock import now
 from service.completion_table import Answer, CompletionTable, StoredCompletion
-from service.database import DiskFull, disk_errors
+from service.database import DiskFull
 from service.event_table import Conflict, Fate
+from service.ledger_table import LedgerTable
 from service.probe_table import ProbeTable
 from service.review_table import ReviewTable
-
-if TYPE_CHECKING:
-    from edge_es.ledger import Row
 
 __all__ = [
     "Answer",
@@ -56,53 +52,8 @@ class ModelBinding:
     bound_at: str
 
 
-class Store(ReviewTable, CompletionTable, ProbeTable):
-    """The state folder, opened; implements edge_es.ledger.Journal. Methods may be called from any thread."""
-
-    # the ledger
-
-    def rows(self) -> list["Row"]:
-        """All attempts, oldest first."""
-        from edge_es.ledger import Row
-
-        return [Row.from_json(json.loads(row["row"])) for row in self.query("SELECT row FROM ledger ORDER BY attempt")]
-
-    def newest_version(self) -> int | None:
-        """The served version; None before the anchor is recorded."""
-        newest: int | None = self.query("SELECT max(version) FROM ledger")[0][0]
-        return newest
-
-    def rows_since(self, attempt: int) -> list["Row"]:
-        """The attempts after `attempt`, oldest first."""
-        from edge_es.ledger import Row
-
-        found = self.query("SELECT row FROM ledger WHERE attempt > ? ORDER BY attempt", attempt)
-        return [Row.from_json(json.loads(row["row"])) for row in found]
-
-    def append(self, row: "Row", blobs_by_hash: Mapping[str, bytes]) -> None:
-        """Blobs first, then the row and the uses of its events in one transaction; durable when it returns.
-
-        Raises StateError where the row does not follow the last one, names unknown events, or a blob does not hash
-        to its name; DiskFull. Nothing has happened then.
-        """
-        with self.transaction() as db:
-            last = db.execute("SELECT max(attempt) AS attempt, max(version) AS version FROM ledger").fetchone()
-            if last["attempt"] is not None and row.attempt <= last["attempt"]:
-                raise StateError(f"attempt {row.attempt} does not follow attempt {last['attempt']}")
-            expected = 0 if last["version"] is None else last["version"] + 1
-            if row.version is not None and row.version != expected:
-                raise StateError(f"version {row.version} does not follow; the next one is {expected}")
-            for name, data in blobs_by_hash.items():
-                blobs.write(self.folder / "blobs", name, data)
-            text = json.dumps(row.as_json(), ensure_ascii=False, allow_nan=False)
-            db.execute("INSERT INTO ledger VALUES (?, ?, ?)", (row.attempt, row.version, text))
-            if row.kind == "step":
-                self._use(row.attempt, row.events)
-
-    def blob(self, sha256: str) -> bytes:
-        """Raises StateError naming the blob if it is absent or damaged."""
-        with disk_errors(self.folder):
-            return blobs.read(self.folder / "blobs", sha256)
+class Store(ReviewTable, LedgerTable, CompletionTable, ProbeTable):
+    """The state folder, opened. Methods may be called from any thread."""
 
     # what the folder belongs to
 

@@ -27,6 +27,7 @@ from service.exploring import Exploring
 from service.generation import Generation
 from service.serving import Answerer
 from service.store import Store
+from service.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 LEARNED_WINDOW, LEARNED_STRIDE = 1000, 500  # held-out events in the learned suites; by how many the window moves
@@ -48,6 +49,7 @@ class Teaching:
         self._forced = False
         self._halted: str | None = None
         self._exploring = Exploring(config, store)
+        self._upkeep = Upkeep(config, store)
 
     def answerer(self, generation: Generation) -> Answerer:
         """What answers this request: the version that stands, or a member of it."""
@@ -61,6 +63,8 @@ class Teaching:
             return self._probe_anchor()
         if self._forced or self._unprobed() >= self._config.probes.every:
             return self._probe()
+        if self._upkeep.wanted(self.state):
+            return self._upkeep.work(self.state, self._setting("learned_window", {"skip": 0})["skip"])
         if self.paused() is None:
             if self._exploring.rated(self.state):
                 return self._learn(self._exploring.step)

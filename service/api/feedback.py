@@ -110,6 +110,8 @@ def tell(context: Ctx, event_id: UUID) -> dict[str, Any]:
 def retry(context: Ctx, event_id: UUID) -> dict[str, Any]:
     """Lets a set-aside event wait again."""
     fate = _fate(context, event_id)
+    if fate.body is None:
+        raise ApiError(409, f"what feedback {fate.id} said was dropped (state.keep_events); send it as a new one", "id")
     if not context.store.retry([fate.id]):
         raise ApiError(409, f"feedback {fate.id} is {fate.state}; only what was set aside can be tried again", "id")
     context.engine.wake()

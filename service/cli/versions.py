@@ -160,7 +160,7 @@ def _verify_folder(folder: "Folder") -> dict[str, Any]:
         raise StateError(f"state folder {folder.path} was never used; start the daemon on it once")
     section = load(None, {"model": {"ref": bound.ref, "quantization": bound.quantization}}).model
     found["base_sha256"] = base_hash(load_base(section))
-    whole = found["mismatches"] == 0 and found["replayed"] == found["versions"]
+    whole = found["mismatches"] == 0 and found["replayed"] + found["compacted"] == found["versions"]
     found["ok"] = whole and found["base_sha256"] == bound.sha256
     return found
 
@@ -180,6 +180,10 @@ def verify(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False)
 
     def render() -> None:
         typer.echo(f"{found['replayed']} of {found['versions']} versions replayed, {found['mismatches']} mismatches")
+        if found["compacted"]:
+            typer.echo(
+                f"{found['compacted']} older ones were compacted; all from version {found['since']} on were replayed"
+            )
         typer.echo(f"base {found['base_sha256']}: {'fine' if found['ok'] else 'NOT fine'}")
 
     show(found, as_json, render)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from echo_daemon import Daemon, served
 
+from service.store import Store
+
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
@@ -24,3 +26,10 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 def daemon(serving: Callable[..., Daemon]) -> Daemon:
     """A daemon with the default configuration."""
     return serving()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A new state folder, opened."""
+    with Store(tmp_path / "state") as opened:
+        yield opened

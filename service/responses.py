@@ -264,6 +264,8 @@ class Verified(Answer):
     versions: int
     replayed: int
     mismatches: int
+    compacted: int
+    since: int
     base_sha256: str
     ok: bool
 

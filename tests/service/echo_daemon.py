@@ -156,7 +156,8 @@ class EchoEngine:
 
     def verify(self) -> "Future[dict[str, Any]]":
         future: Future[dict[str, Any]] = Future()
-        future.set_result({"versions": 1, "replayed": 1, "mismatches": 0, "base_sha256": "a" * 64, "ok": True})
+        counts = {"versions": 1, "replayed": 1, "mismatches": 0, "compacted": 0, "since": 0}
+        future.set_result({**counts, "base_sha256": "a" * 64, "ok": True})
         return future
 
     def live_status(self) -> LiveStatus:

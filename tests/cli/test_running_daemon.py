@@ -158,7 +158,7 @@ def test_probe_run_and_rollback_and_verify(served: Served) -> None:
     assert cli("diff", "0", str(made["version"]), *where)["same"] is True
     assert "does not exist" in cli("rollback", "99999", "--state-dir", str(served.folder), status=1)
     found = cli("verify", *where)
-    assert list(found) == ["versions", "replayed", "mismatches", "base_sha256", "ok"]
+    assert list(found) == ["versions", "replayed", "mismatches", "compacted", "since", "base_sha256", "ok"]
     assert (found["ok"], found["mismatches"], found["replayed"]) == (True, 0, found["versions"])
 
 

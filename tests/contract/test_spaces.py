@@ -177,7 +177,7 @@ def test_learns_and_replays_bit_for_bit(any_space: Base, case: Case) -> None:
         state = run(turn(state, events, False, around))
     assert [row.kind for row in journal.rows()] == ["anchor", "basis", "step", "step", "step", "step"]
     assert state.delta.norm() > 0
-    assert ledger.verify(journal) == {"versions": 6, "replayed": 6, "mismatches": 0}
+    assert ledger.verify(journal) == {"versions": 6, "replayed": 6, "mismatches": 0, "compacted": 0, "since": 0}
     resumed = resume(journal, base.device)
     assert resumed.delta.sha256 == state.delta.sha256 and resumed.protection == state.protection
     assert base_hash(base) == base.sha256

@@ -35,26 +35,31 @@ def live(place: Path, settings: dict[str, Any]) -> Iterator[Live]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def sent(live: Live) -> dict[str, tuple[str, str]]:
-    """id -> (kind, what is to become of it); the last ones wait for company."""
-    live.rest()  # the anchor's probes are done
-    answer = live.chat("what is zorp?").json()
-    chat = [{"role": "user", "content": "zorp"}]
-    rating = {"inference_id": answer["id"], "metric_name": "thumbs"}
+def one_of_each(inference: str, first: int) -> list[tuple[str, dict[str, Any]]]:
+    """(kind, body): lessons from number `first` on, and what is said of one answer."""
+    chat = [{"role": "user", "content": f"zorp {first}"}]
+    rating = {"inference_id": inference, "metric_name": "thumbs"}
     words = {"type": "string_check", "operation": "like", "reference": "a"}
-    bodies: list[tuple[str, dict[str, Any]]] = [
-        ("demonstration", demonstration(0)),
-        ("demonstration", demonstration(1)),
-        ("preference", {**demonstration(2), "metric_name": "preference", "value": {"chosen": "a", "rejected": "b"}}),
+    chosen = {"metric_name": "preference", "value": {"chosen": "a", "rejected": "b"}}
+    return [
+        ("demonstration", demonstration(first)),
+        ("demonstration", demonstration(first + 1)),
+        ("preference", {**demonstration(first + 2), **chosen}),
         ("rating", {**rating, "value": False}),
         ("rating", {**rating, "value": True}),
         ("rating", {**rating, "metric_name": "rating", "value": 0.5}),
         ("task", {"input": {"messages": chat}, "grader": words}),
     ]
+
+
+@pytest.fixture(scope="module")
+def sent(live: Live) -> dict[str, tuple[str, str]]:
+    """id -> (kind, what is to become of it); the last ones wait for company."""
+    live.rest()  # the anchor's probes are done
     told: dict[str, tuple[str, str]] = {}
     for held_out in (True, False):
-        for number, (kind, body) in enumerate(bodies):
+        answer = live.chat(f"what is zorp {held_out}?").json()
+        for number, (kind, body) in enumerate(one_of_each(answer["id"], first=10 * held_out)):
             event = event_id(10 * number + held_out, held_out, HOLDOUT)
             assert live.send({**body, "id": event}) == event
             told[event] = (kind, "held_out" if held_out else "used")

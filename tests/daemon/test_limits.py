@@ -13,15 +13,16 @@ from service.store import DiskFull
 from service.teaching import Teaching
 from tests.daemon.live import cli, demonstration, inside, merged
 
-TASK = {
-    "input": {"messages": [{"role": "user", "content": "zorp"}]},
-    "grader": {"type": "string_check", "operation": "like", "reference": "a"},
-}
+
+def task(number: int) -> dict[str, Any]:
+    """Graded; each number has its own prompt."""
+    grader = {"type": "string_check", "operation": "like", "reference": "a"}
+    return {"input": {"messages": [{"role": "user", "content": f"zorp {number}"}]}, "grader": grader}
 
 
 @pytest.mark.parametrize("kind", ["demonstration", "task"])
 def test_a_memory_budget_that_holds_nothing_pauses_learning(tmp_path: Path, tree: dict[str, Any], kind: str) -> None:
-    bodies = [TASK] * 4 if kind == "task" else [demonstration(number) for number in range(4)]
+    bodies = [(task if kind == "task" else demonstration)(number) for number in range(4)]
     with inside(tmp_path, merged(tree, {"learn": {"memory_budget": "1KiB"}})) as live:
         events = [live.send(body) for body in bodies]
         status = live.until(lambda: (row := live.get("/v1/status"))["learning"] == "paused" and row, "the pause")

@@ -110,7 +110,7 @@ def test_pausing_says_why_and_resuming_clears_it(daemon: Daemon) -> None:
 
 def test_verify_gives_its_row(daemon: Daemon) -> None:
     found = daemon.client.get("/v1/verify").json()
-    assert found.keys() == {"versions", "replayed", "mismatches", "base_sha256", "ok"}
+    assert found.keys() == {"versions", "replayed", "mismatches", "compacted", "since", "base_sha256", "ok"}
 
 
 def test_the_folder_tells_the_same_as_the_api(daemon: Daemon) -> None:

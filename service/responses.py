@@ -179,7 +179,7 @@ class Fate(Answer):
     reason: str | None
     used_in: list[int]
     received_at: str
-    feedback: dict[str, Any]
+    feedback: Annotated[dict[str, Any] | None, Field(description="null where it was too old to be kept")]
 
 
 class Fates(Answer):

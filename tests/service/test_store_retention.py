@@ -1,6 +1,7 @@
 """What goes with time: texts of events that nothing is learned from any more, old answers; never what is needed."""
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from stored import event, step
 
 from edge_es.feedback import Drawn, Event, Prompt
 from edge_es.ledger import anchor_row
+from service.resolve import is_held_out
 from service.row_text import decode, encode
 from service.store import Answer, Conflict, Store, StoredCompletion
 
@@ -82,7 +84,9 @@ def test_old_answers_are_forgotten_and_the_newest_can_be_named(store: Store) -> 
 
 def test_over_http_a_dropped_event_says_so_and_is_not_tried_again(daemon: Daemon) -> None:
     sent = {"input": {"prompt": "q"}, "metric_name": "demonstration", "value": "a"}
-    one = daemon.client.post("/v1/feedback", json=sent).json()["feedback_id"]
+    ids = (str(uuid.UUID(int=number, version=4)) for number in range(99))
+    one = next(event for event in ids if not is_held_out(event, daemon.context.config.learn.holdout))
+    daemon.client.post("/v1/feedback", json={**sent, "id": one}).raise_for_status()
     use(daemon.store, [one])
     daemon.store.set_aside([one], "for a test")
     assert daemon.store.drop_bodies(0, 64, 0, 9) == 1

@@ -2,33 +2,17 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.ledger import Row, anchor_row, now
+from edge_es.probes.verdicts import SuiteResult, Verdict
 from service.store import Store
 
 
-@dataclass(frozen=True)
-class Result:
-    """The fields of edge_es.probes.verdicts.SuiteResult."""
-
-    version: int
-    suite: str
-    kind: str
-    items: int
-    score: float
-    anchor: float
-    retention: float
-    ci_low: float
-    ci_high: float
-    verdict: str
-    at: str
-
-
-def result(version: int, suite: str, kind: str, score: float, verdict: str) -> Result:
-    return Result(version, suite, kind, 4, score, 1.0, score, score - 0.1, score + 0.1, verdict, now())
+def result(version: int, suite: str, kind: str, score: float, verdict: Verdict) -> SuiteResult:
+    return SuiteResult(version, suite, kind, 4, score, 1.0, score, score - 0.1, score + 0.1, verdict, now())
 
 
 def event(number: int) -> Event:

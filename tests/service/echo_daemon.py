@@ -17,6 +17,7 @@ import uvicorn
 from edge_es import ledger
 from edge_es.answers import TokenLogprob
 from edge_es.config import Config
+from edge_es.probes.verdicts import SuiteResult
 from service.app import create_app
 from service.context import Context
 from service.daemon import listen, url_of
@@ -38,23 +39,6 @@ class Bytes:
 
     def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
         return bytes(i - 1 for i in ids if i != END).decode(errors="replace")
-
-
-@dataclass(frozen=True)
-class Result:
-    """The fields of edge_es.probes.verdicts.SuiteResult."""
-
-    version: int
-    suite: str
-    kind: str
-    items: int
-    score: float
-    anchor: float
-    retention: float
-    ci_low: float
-    ci_high: float
-    verdict: str
-    at: str
 
 
 class EchoEngine:
@@ -146,7 +130,7 @@ class EchoEngine:
     def probe(self) -> "Future[None]":
         version = self.store.newest_version() or 0
         rows = [
-            Result(version, "capitals", kind, 2, score, 1.0, score, score, 1.0, "kept", "t")
+            SuiteResult(version, "capitals", kind, 2, score, 1.0, score, score, 1.0, "kept", "t")
             for kind, score in (("generation", 0.75), ("loglik", 0.5))
         ]
         self.store.save_probe(version, "t", rows, {"capitals": [1.0, 0.5]})  # type: ignore[arg-type]

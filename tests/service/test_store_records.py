@@ -1,8 +1,7 @@
 """Completions, settings and probe rounds in the store."""
 
-from dataclasses import dataclass
-
 from edge_es.feedback import Prompt
+from edge_es.probes.verdicts import SuiteResult, Verdict
 from service.store import Answer, Store, StoredCompletion
 
 
@@ -26,25 +25,8 @@ def test_settings_are_json_values(store: Store) -> None:
     assert store.get_setting("learning") == {"paused": False, "scale": 0.5}
 
 
-@dataclass(frozen=True)
-class Result:
-    """The fields of edge_es.probes.verdicts.SuiteResult."""
-
-    version: int
-    suite: str
-    kind: str
-    items: int
-    score: float
-    anchor: float
-    retention: float
-    ci_low: float
-    ci_high: float
-    verdict: str
-    at: str
-
-
-def result(version: int, suite: str, verdict: str = "kept", score: float = 0.5) -> Result:
-    return Result(version, suite, "choice", 2, score, 1.0, score, 0.4, 0.6, verdict, "t")
+def result(version: int, suite: str, verdict: Verdict = "kept", score: float = 0.5) -> SuiteResult:
+    return SuiteResult(version, suite, "choice", 2, score, 1.0, score, 0.4, 0.6, verdict, "t")
 
 
 def test_probe_rounds_keep_items_and_the_latest_round_of_a_version_wins(store: Store) -> None:

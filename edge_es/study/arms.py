@@ -25,12 +25,13 @@ OFF: Tree = {
     "guards": {"decay": 0.0, "protect": {"energy": 0.0}},
     "gates": {"canary_kl": None, "min_reliability": -1.0, "max_tie_rate": 1.0},
     "learn": {"kl_below": 0.0},
+    "feedback": {"clip": 0.0},
 }
-GUARDS: Mapping[str, Tree] = {  # each alone, over OFF, as the defaults have it
+GUARDS: Mapping[str, Tree] = {  # each alone, over OFF, as the defaults have it; a mask, which they have not, too
     "focus": {"search": {"focus": True}},
     "anneal": {"search": {"anneal": True}},
     "decay": {"guards": {"decay": 0.002}},
-    "null-space": {"guards": {"protect": {"energy": 0.99}}},
+    "null-space": {"guards": {"protect": {"energy": 0.999}}},
     "kl": {"learn": {"kl_below": 1.0}},
     "mask": {"guards": {"mask": {"kind": "activation", "density": 0.1}}},
     "canary": {"gates": {"canary_kl": 0.5}},
@@ -74,7 +75,7 @@ ARMS: Mapping[str, Arm] = {
             "grpo",
             "policy gradient with a KL to the anchor, AdamW",
             "none",
-            {"rate": 3e-5, "batch": 16, "group": 30},
+            {"rate": 1e-4, "batch": 16, "group": 30},
             tuple({"rate": rate} for rate in RATES),
         ),
         Arm(

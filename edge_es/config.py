@@ -195,7 +195,12 @@ class ServeSection(Section):
     max_slowdown: float = Field(
         1.05, ge=1, le=10, description="how many times as long answers may take when learning; 1: it waits for gaps"
     )
-    max_slice_ms: float = Field(20.0, gt=0, description="longest time that a slice of learning keeps a request waiting")
+    max_slice_ms: float = Field(
+        250.0,
+        gt=0,
+        description="longest time that a slice of learning keeps a request waiting, and that only after nobody has "
+        "asked for long: while requests come slices are of 20 ms, or of this if it is less",
+    )
     prefix_cache: str = Field("256MiB", description="what earlier turns of chats may hold; '0B' keeps none")
     allowed_hosts: list[str] = Field([], description="further Host names, beside loopback and `host`")
     rate: int | None = Field(None, ge=1, description="requests a minute by one client; more are answered 429")

@@ -19,7 +19,7 @@ from edge_es.feedback import Event
 from edge_es.fitness import event_scores, texts_of
 from edge_es.footprint import Shape
 from edge_es.halving import halving
-from edge_es.likelihood import Batch, Text, batches, collate, kl_batch, score, score_batch
+from edge_es.likelihood import Batch, Text, batches, collate, kl_batch, padded, score, score_batch
 from edge_es.memory import Plan, plan, with_cache
 from edge_es.model import Base, encode_prompt
 from edge_es.sidechannel import Member, PopulationRows
@@ -175,14 +175,16 @@ def _population_batches(
 ) -> Slices[int]:
     """`visit(batch, indices of its texts, pairs)` until every pair has met every text; how many visits there were."""
 
-    def work(chunk: Chunk) -> int:
-        batch = chunk.batch(base, texts)
-        visit(batch, chunk.texts, chunk.pairs)
+    def work(chunk: Chunk) -> None:
+        visit(chunk.batch(base, texts), chunk.texts, chunk.pairs)
         base.costs.fitted()
-        return 2 * len(chunk.pairs) * batch.ids.numel()
 
+    def tokens(chunk: Chunk) -> int:  # one that is kept whole costs about what reading it does
+        return 2 * len(chunk.pairs) * padded(texts, chunk.texts) * distributions
+
+    room = replace(room, slice_tokens=room.slice_tokens // distributions)
     some = chunks(base, population.pairs, texts, room, distributions)
-    return (yield from halving(base.costs, some, work, Chunk.halves))
+    return (yield from halving(base.costs, some, work, Chunk.halves, tokens))
 
 
 @dataclass(frozen=True)

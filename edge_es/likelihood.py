@@ -92,6 +92,11 @@ def batches(texts: Sequence[Text], max_tokens: int) -> list[list[int]]:
     return groups
 
 
+def padded(texts: Sequence[Text], group: Sequence[int]) -> int:
+    """Tokens of these texts in one batch, padding included."""
+    return len(group) * max(len(texts[i]) for i in group)
+
+
 @torch.inference_mode()
 def answer_logits(base: Base, batch: Batch, rows: Rows | None, repeats: int = 1) -> torch.Tensor:
     """Logits at the kept columns, (repeats * n, c, vocabulary) fp32; the whole batch stands `repeats` times.
@@ -159,13 +164,13 @@ def score(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 163
     total, tokens = torch.zeros(len(texts)), torch.zeros(len(texts), dtype=torch.int64)
     greedy = torch.zeros(len(texts), dtype=torch.bool)
 
-    def work(group: list[int]) -> int:
+    def work(group: list[int]) -> None:
         batch = collate(base, [texts[i] for i in group])
         some = score_batch(base, batch, same_weights(base, delta, len(group)))
         total[group], tokens[group], greedy[group] = some.total, some.tokens, some.greedy
-        return batch.ids.numel()
 
-    yield from halving(base.costs, batches(texts, max_tokens), work, in_two)
+    pieces = batches(texts, min(max_tokens, base.costs.reading.tokens() or max_tokens))
+    yield from halving(base.costs, pieces, work, in_two, lambda group: padded(texts, group))
     return AnswerScores(total, tokens, greedy)
 
 
@@ -183,10 +188,13 @@ def kl(base: Base, delta: Delta, texts: Sequence[Text], max_tokens: int = 4096) 
     """KL from the anchor of one version, mean a token over each text's answer, nats, (len(texts),) fp32."""
     result = torch.zeros(len(texts))
 
-    def work(group: list[int]) -> int:
+    def work(group: list[int]) -> None:
         batch = collate(base, [texts[i] for i in group])
         result[group] = kl_batch(base, batch, same_weights(base, delta, len(group)))
-        return 2 * batch.ids.numel()  # under the anchor, too
 
-    yield from halving(base.costs, batches(texts, max_tokens), work, in_two)
+    def read(group: list[int]) -> int:
+        return 2 * padded(texts, group)  # under the anchor, too
+
+    pieces = batches(texts, min(max_tokens, (base.costs.reading.tokens() or 2 * max_tokens) // 2))
+    yield from halving(base.costs, pieces, work, in_two, read)
     return result

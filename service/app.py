@@ -8,7 +8,7 @@ from service import listings, openapi
 from service.api import administration, chat, completions, events, feedback, health, models, retention, tasks
 from service.context import Context, Engine
 from service.errors import install
-from service.metrics import CountRequests, Metrics, StatusGauges
+from service.metrics import CountRequests, DeviceSeconds, Metrics, StatusGauges
 from service.rate import RateLimit
 from service.security import Perimeter, allowed_hosts, require_admin, require_chat
 from service.store import Store
@@ -27,6 +27,7 @@ def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
     metrics = Metrics()
     context = Context(config, store, engine, Keyring(store.folder), metrics)
     metrics.registry.register(StatusGauges(lambda: listings.status(store, context.live_status())))
+    metrics.registry.register(DeviceSeconds(lambda: live.seconds if (live := context.live_status()) else {}))
     app = FastAPI(title="edge-es", openapi_url=None, redirect_slashes=False)
     app.state.context = context
     tables = (*OPEN, *CHAT, *ADMIN)

@@ -1,8 +1,8 @@
 """The one thread that owns the device: requests token by token, learning in their gaps and in its share between tokens.
 
-A learning turn or a probe round is a generator (`edge_es.slices`), whose slices last `serve.max_slice_ms` at most.
-While no request is in hand one follows the other; while some are, one goes when `Share` says so. Nothing of a turn is
-visible before its row is durable.
+A learning turn or a probe round is a generator (`edge_es.slices`). While no request is in hand one slice follows the
+other; while some are, one goes when `Share` says so. Slices are as short as `service/share.py` wants them, by measured
+pace. Nothing of a turn is visible before its row is durable.
 """
 
 import logging
@@ -21,7 +21,7 @@ from edge_es.model import Base, base_hash, load_base
 from edge_es.slices import Slices
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.serving import Serving
-from service.share import Share
+from service.share import Share, slice_seconds
 from service.store import Store
 from service.teaching import TURNED_OFF, Teaching
 
@@ -45,7 +45,10 @@ class Engine:
         self._changed = threading.Condition()
         self._waiting: deque[Generation] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
-        self._share = Share(config.serve.max_slowdown, config.serve.max_slice_ms / 1000)
+        self._longest = config.serve.max_slice_ms / 1000
+        self._share = Share(config.serve.max_slowdown, slice_seconds(0.0, self._longest))
+        self._served = 0.0  # when a request was last in hand
+        self.seconds = {"serving": 0.0, "learning": 0.0, "waiting": 0.0}  # of the device thread, since it was ready
         self._stopping = False
         self._working = False
         self._asked, self._looked = 1, 0  # how often there may be new work; up to which the device has looked for it
@@ -133,6 +136,7 @@ class Engine:
             model=self._config.model.ref,
             quantization=self.base.quantization,
             memory=self._memory(),
+            seconds=dict(self.seconds),
         )
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -153,6 +157,7 @@ class Engine:
             self.failure = f"the model could not be loaded: {error}"
             return
         self.ready = True
+        self._served = time.perf_counter()
         work: Slices[None] | None = None
         while not self._stopping:
             # A job may change what the work in hand stands on, so that is dropped; nothing of it was visible.
@@ -171,13 +176,17 @@ class Engine:
                 self._working, self._looked = work is not None, asked
             if work is not None:
                 began = time.perf_counter()
+                self._limit_slices(began - self._served)
                 work = self._advance(work)
                 if served:
                     self._share.learned(time.perf_counter() - began)
+                self._took("learning", began)
             elif not served:
+                began = time.perf_counter()
                 with self._changed:
                     if not (self._waiting or self._jobs or self._stopping or self._asked != self._looked):
                         self._changed.wait(timeout=1.0)
+                self._took("waiting", began)
         if work is not None:
             work.close()
         self._finish()
@@ -186,11 +195,7 @@ class Engine:
         self.base = load_base(self._config.model)
         self._store.bind_model(self._config.model.ref, self.base.quantization, self.base.sha256)
         self._teaching = Teaching(self.base, self._config, self._store, self._announce)
-        serve = self._config.serve
-        self._serving = Serving(self.base, parse_bytes(serve.prefix_cache))
-        # A slice of learning keeps requests waiting: batches are as long as the device is known to manage in that time.
-        for pace in (self.base.costs.reading, self.base.costs.decoding):
-            pace.limit = serve.max_slice_ms / 1000
+        self._serving = Serving(self.base, parse_bytes(self._config.serve.prefix_cache))
         # What `status` tells of a stopped daemon.
         turned_off = None if self._config.learn.enabled else TURNED_OFF
         left = {"device": str(self.base.device), "memory": self._memory(), "turned_off": turned_off}
@@ -211,6 +216,7 @@ class Engine:
                     joining.append(generation)
         if not joining and not len(serving):
             return False
+        self._limit_slices(0.0)
         try:
             if joining:
                 serving.admit(joining, [self._learning().answerer(generation) for generation in joining])
@@ -221,8 +227,19 @@ class Engine:
                 for choice in range(len(generation.samplings)):
                     generation.deliver(Piece(choice, "", (), 0, error=str(error)))
             serving.fail(str(error))
-        self._share.served(time.perf_counter() - began)
+        self._served = time.perf_counter()
+        self._share.served(self._served - began)
+        self._took("serving", began)
         return True
+
+    def _limit_slices(self, quiet: float) -> None:
+        """Batches are as long as the device is known to manage in a slice's time, nobody having asked for `quiet`
+        seconds."""
+        for pace in (self.base.costs.reading, self.base.costs.decoding):
+            pace.limit = slice_seconds(quiet, self._longest)
+
+    def _took(self, use: str, began: float) -> None:
+        self.seconds[use] += time.perf_counter() - began
 
     def _fits(self, joining: list[Generation], room: int) -> bool:
         assert self._serving is not None

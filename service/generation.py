@@ -51,7 +51,8 @@ class Generation:
 
 @dataclass(frozen=True)
 class LiveStatus:
-    """What only the running daemon knows. memory: {budget_bytes, base_bytes, peak_bytes, batches_halved}."""
+    """What only the running daemon knows. memory: {budget_bytes, base_bytes, peak_bytes, batches_halved}. seconds: of
+    the device's time since it was ready, by what it was used for: serving, learning (probes, too), waiting."""
 
     version: int
     learning: Literal["active", "idle", "paused"]
@@ -60,3 +61,4 @@ class LiveStatus:
     model: str
     quantization: str
     memory: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)

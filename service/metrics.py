@@ -1,11 +1,11 @@
 """Prometheus metrics, in a registry of their own: counters that the API moves, gauges that are read when asked."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,6 +68,24 @@ class StatusGauges(Collector):
             if size is not None:
                 memory.add_metric([kind.removesuffix("_bytes")], size)
         yield memory
+
+
+class DeviceSeconds(Collector):
+    """The device's time by what it was used for: serving, learning, waiting."""
+
+    def __init__(self, seconds: Callable[[], Mapping[str, float]]) -> None:
+        self.seconds = seconds
+
+    def describe(self) -> list[Any]:
+        """Nothing in advance, as above."""
+        return []
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Reads them now."""
+        family = CounterMetricFamily("edge_es_device_seconds", "Seconds of the device by use", labels=["use"])
+        for use, seconds in self.seconds().items():
+            family.add_metric([use], seconds)
+        yield family
 
 
 class CountRequests:

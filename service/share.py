@@ -1,12 +1,17 @@
-"""How much of the device learning may have while requests are in hand. Knows seconds, no work.
+"""How much of the device learning may have, and in how long slices. Knows seconds, no work.
 
 Between two tokens of the requests a slice of learning may go. What it takes is paid by what serving has taken: learning
 gets (max_slowdown - 1) seconds for each second of serving, so that a token takes max_slowdown times as long at most, in
 the mean, and learning is never starved for good. Where no request is in hand nothing is counted.
+
+A slice keeps who asks meanwhile waiting, and short slices are the dearer ones. So they are short while requests come
+and grow while nobody asks: who was away for a while waits PATIENCE of that at most.
 """
 
 from dataclasses import dataclass
 
+SHORT = 0.02  # seconds of a slice between two tokens
+PATIENCE = 0.01
 MOST_SAVED = 2.0  # slices of credit that are kept for later: a burst of slices would be felt
 
 
@@ -30,3 +35,8 @@ class Share:
     def admits(self) -> bool:
         """Whether a slice may go between two tokens now."""
         return self.credit >= self.slice_seconds
+
+
+def slice_seconds(quiet: float, longest: float) -> float:
+    """How long a slice may last when nobody has asked for `quiet` seconds. longest: `serve.max_slice_ms` in seconds."""
+    return min(longest, max(SHORT, PATIENCE * quiet))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from edge_es.halving import halving, in_two
-from edge_es.likelihood import Text, answer_logits, batches, collate, same_weights
+from edge_es.likelihood import Text, answer_logits, batches, collate, padded, same_weights
 from edge_es.memory import Plan
 from edge_es.model import Base
 from edge_es.slices import Slices
@@ -194,16 +194,16 @@ def _unexpected(base: Base, delta: Delta, texts: Sequence[Text], room: Plan) -> 
     found = [torch.zeros(len(text), device=base.device) for text in texts]
 
     @torch.inference_mode()
-    def work(index: list[int]) -> int:
+    def work(index: list[int]) -> None:
         batch = collate(base, [texts[i] for i in index])
         logits = answer_logits(base, batch, same_weights(base, delta, len(index)))
         missed = 1 - logits.softmax(-1).gather(-1, batch.targets[..., None])[..., 0]  # (n, c)
         for row, i in enumerate(index):
             own = batch.answer[row]
             found[i][batch.columns[own]] = missed[row][own]
-        return batch.ids.numel()
 
-    yield from halving(base.costs, batches(texts, room.tokens(base, texts)), work, in_two)
+    pieces = batches(texts, room.tokens(base, texts))
+    yield from halving(base.costs, pieces, work, in_two, lambda index: padded(texts, index))
     tokens, total = sum(map(len, texts)), sum(float(each.sum()) for each in found)
     return [each * (tokens / total) for each in found] if total > LEAST_UNEXPECTED * tokens else None
 

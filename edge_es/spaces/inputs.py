@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from edge_es.halving import halving, in_two
-from edge_es.likelihood import Text, answer_logits, batches, collate, same_weights
+from edge_es.likelihood import Text, answer_logits, batches, collate, padded, same_weights
 from edge_es.memory import Plan
 from edge_es.model import Base
 from edge_es.slices import Slices
@@ -28,7 +28,7 @@ def visit_inputs(
     wanted = set(names)
     seen: list[set[str]] = [set() for _ in texts]  # layers that a batch which then ran out of memory had visited
 
-    def work(index: list[int]) -> int:
+    def work(index: list[int]) -> None:
         some = [texts[i] for i in index]
         batch = collate(base, some)
         owner = torch.tensor(index, device=base.device)
@@ -45,6 +45,6 @@ def visit_inputs(
 
         with base.channel.watching(watch):
             answer_logits(base, batch, same_weights(base, delta, len(some)))
-        return batch.ids.numel()
 
-    yield from halving(base.costs, batches(texts, min(MAX_TOKENS, room.tokens(base, texts))), work, in_two)
+    pieces = batches(texts, min(MAX_TOKENS, room.tokens(base, texts)))
+    yield from halving(base.costs, pieces, work, in_two, lambda index: padded(texts, index))

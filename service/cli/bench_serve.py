@@ -45,5 +45,7 @@ def bench_serve(
         )
     ]
     errors = ", ".join(f"{count} x {status}" for status, count in found["errors"].items()) or "none"
+    share = found["learning_share_of_device"]["idle"]
+    rows.append(("learning's share of the device, nobody asking", f"{share:.2f}", "", ""))
     title = f"{load.name}, medians of {rounds} phases of {seconds:g} s; failed requests: {errors}"
     print_table(("", ">without", ">with learning", ">ratio"), rows, title=title)

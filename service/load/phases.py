@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.demo.material import messages, task
 from service.demo.process import Child, running
@@ -51,7 +52,8 @@ class Load:
 @dataclass(frozen=True)
 class Phase:
     """What one stretch gave. first, token: (median, 99th percentile) seconds to the first token and between tokens;
-    requests: answered a second; versions: published a second; errors: statuses that are not 200, and how many."""
+    requests: answered a second; versions: published a second; used: share of the device's time by what it was used
+    for; errors: statuses that are not 200, and how many."""
 
     load: str
     learning: bool
@@ -61,6 +63,7 @@ class Phase:
     token: tuple[float, float]
     requests: float
     versions: float
+    used: dict[str, float]
     errors: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def _phase(child: Child, load: Load, learning: bool, seconds: float, seed: int) 
     with _admin(child) as client:
         client.post(f"/v1/learning/{'resume' if learning else 'pause'}", json={}).raise_for_status()
         time.sleep(SETTLE)
-        version, began = client.get("/v1/status").json()["version"], time.perf_counter()
+        version, used, began = client.get("/v1/status").json()["version"], _used(client), time.perf_counter()
         if load.rate:
             asked = asyncio.run(open_loop(child.daemon.url, bodies, load.rate, seconds, seed))
         elif load.clients:
@@ -119,11 +122,20 @@ def _phase(child: Child, load: Load, learning: bool, seconds: float, seed: int) 
             time.sleep(seconds)
         lasted = time.perf_counter() - began
         made = client.get("/v1/status").json()["version"] - version
-    return summary(load.name, learning, lasted, made, asked)
+        spent = {use: seconds - used[use] for use, seconds in _used(client).items()}
+    return summary(load.name, learning, lasted, made, spent, asked)
 
 
-def summary(load: str, learning: bool, seconds: float, versions: int, asked: Sequence[Asked]) -> Phase:
-    """The phase that these requests make."""
+def _used(client: httpx.Client) -> dict[str, float]:
+    """Seconds of the device so far, by use, from the daemon's metrics."""
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    return {sample.labels["use"]: sample.value for sample in families["edge_es_device_seconds"].samples}
+
+
+def summary(
+    load: str, learning: bool, seconds: float, versions: int, used: dict[str, float], asked: Sequence[Asked]
+) -> Phase:
+    """The phase that these requests make. used: seconds of the device, by use."""
     good = [one for one in asked if one.status == 200]
     statuses = [str(one.status) for one in asked if one.status != 200]
     return Phase(
@@ -135,6 +147,7 @@ def summary(load: str, learning: bool, seconds: float, versions: int, asked: Seq
         token=_percentiles([gap for one in good for gap in one.gaps]),
         requests=len(good) / seconds,
         versions=versions / seconds,
+        used={use: spent / max(1e-9, sum(used.values())) for use, spent in used.items()},
         errors={status: statuses.count(status) for status in sorted(set(statuses))},
     )
 
@@ -172,6 +185,7 @@ def compared(phases: Sequence[Phase]) -> dict[str, Any]:
             "learning": throughput[1],
             "ratio": throughput[1] / throughput[0],
         },
+        "learning_share_of_device": {"idle": median(idle, lambda one: one.used["learning"])},
         "versions_per_second": {"idle": rates[0], "learning": rates[1], "ratio": rates[1] / rates[0]},
         "errors": {key: sum(one.errors.get(key, 0) for one in phases) for one in phases for key in one.errors},
     }

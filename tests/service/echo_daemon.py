@@ -147,7 +147,7 @@ class EchoEngine:
     def live_status(self) -> LiveStatus:
         memory = {"budget_bytes": None, "base_bytes": 1000, "peak_bytes": 2000, "batches_halved": 0}
         version = self.store.newest_version() or 0
-        return LiveStatus(version, self.learning, self.reason, "cpu", "pocket", "nf4", memory)  # type: ignore[arg-type]
+        return LiveStatus(version, self.learning, self.reason, "cpu", "pocket", "nf4", memory, {"learning": 2.5})  # type: ignore[arg-type]
 
     def subscribe(self, listener: Callable[[str, dict[str, Any]], None]) -> Callable[[], None]:
         self.listeners.append(listener)

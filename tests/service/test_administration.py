@@ -183,6 +183,7 @@ def test_metrics_count_requests_by_route_and_show_the_status(daemon: Daemon) -> 
         'edge_es_learning{state="idle"} 1.0',
         'edge_es_retention{suite="capitals"} 0.75',
         'edge_es_memory_bytes{kind="base"} 1000.0',
+        'edge_es_device_seconds_total{use="learning"} 2.5',
     ):
         assert line in text.splitlines()
 

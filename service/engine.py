@@ -6,12 +6,14 @@ pace. Nothing of a turn is visible before its row is durable.
 """
 
 import logging
+import math
 import resource
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
 from edge_es import ledger
@@ -31,6 +33,14 @@ Listener = Callable[[str, dict[str, Any]], None]
 STOPPED = "the daemon is stopping"
 
 
+@dataclass(frozen=True)
+class _Job:
+    """Something for the device thread between two slices. drops: the work in hand does not go on afterwards."""
+
+    run: Callable[[], None]
+    drops: bool
+
+
 class Engine:
     """Public methods may be called from any thread; `start` first, then wait until `ready` or `failure`."""
 
@@ -44,10 +54,10 @@ class Engine:
         self._serving: Serving | None = None
         self._changed = threading.Condition()
         self._waiting: deque[Generation] = deque()
-        self._jobs: deque[Callable[[], None]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._longest = config.serve.max_slice_ms / 1000
         self._share = Share(config.serve.max_slowdown, slice_seconds(0.0, self._longest))
-        self._served = 0.0  # when a request was last in hand
+        self._served = -math.inf  # when a request was last in hand
         self.seconds = {"serving": 0.0, "learning": 0.0, "waiting": 0.0}  # of the device thread, since it was ready
         self._stopping = False
         self._working = False
@@ -104,7 +114,7 @@ class Engine:
             self._probes.append(done)
             self._learning().force_probe()
 
-        self._call(ask)
+        self._call(ask, drops=False)  # a round comes after the turn in hand, or who asks often would starve learning
         return done
 
     def verify(self) -> Future[dict[str, Any]]:
@@ -157,16 +167,16 @@ class Engine:
             self.failure = f"the model could not be loaded: {error}"
             return
         self.ready = True
-        self._served = time.perf_counter()
         work: Slices[None] | None = None
         while not self._stopping:
-            # A job may change what the work in hand stands on, so that is dropped; nothing of it was visible.
-            if self._jobs and work is not None:
-                work.close()
-                work = None
-                self._guarded(self._learning().reload, failed=None)
             while self._jobs:
-                self._jobs.popleft()()
+                job = self._jobs.popleft()
+                # What the work in hand stands on may change, so that is dropped; nothing of it was visible.
+                if job.drops and work is not None:
+                    work.close()
+                    work = None
+                    self._guarded(self._learning().reload, failed=None)
+                job.run()
             served = self._serve()
             if served and not self._share.admits():
                 continue
@@ -295,10 +305,10 @@ class Engine:
         while len(serving):
             serving.step()
         while self._jobs:
-            self._jobs.popleft()()
+            self._jobs.popleft().run()
 
-    def _call(self, job: Callable[[], Any]) -> Future[Any]:
-        """Runs `job` on the device thread between two slices."""
+    def _call(self, job: Callable[[], Any], drops: bool = True) -> Future[Any]:
+        """Runs `job` on the device thread between two slices. drops: what is in hand does not go on afterwards."""
         done: Future[Any] = Future()
 
         def run() -> None:
@@ -310,7 +320,7 @@ class Engine:
         with self._changed:
             if self.failure is not None:
                 raise StateError(self.failure)
-            self._jobs.append(run)
+            self._jobs.append(_Job(run, drops))
             self._asked += 1
             self._changed.notify()
         return done

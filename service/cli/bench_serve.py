@@ -36,7 +36,7 @@ def bench_serve(
         )
         return
     rows = [
-        (name, *(f"{found[key][one]:.2f}" for one in (before, "learning", "ratio")))
+        (name, *("-" if (x := found[key][one]) is None else f"{x:.2f}" for one in (before, "learning", "ratio")))
         for name, key, before in (
             ("first token, 99th percentile, ms", "first_token_p99_ms", "paused"),
             ("between tokens, 99th percentile, ms", "token_p99_ms", "paused"),

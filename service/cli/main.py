@@ -10,6 +10,7 @@ from edge_es.errors import EdgeError
 from service.cli import (
     bench,
     bench_serve,
+    bench_soak,
     config,
     demo,
     doctor,
@@ -73,6 +74,7 @@ app.command("verify")(versions.verify)
 app.add_typer(probe.app, name="probe")
 app.command("bench")(bench.bench)
 app.command("bench-serve")(bench_serve.bench_serve)
+app.command("bench-soak")(bench_soak.bench_soak)
 app.add_typer(study.app, name="study")
 app.command("demo")(demo.demo)
 

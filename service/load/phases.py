@@ -165,27 +165,26 @@ def _line(phase: Phase) -> str:
 
 
 def compared(phases: Sequence[Phase]) -> dict[str, Any]:
-    """Medians over phases of a kind, and learning against none: the bars' figures."""
+    """Medians over phases of a kind, and learning against none: the bars' figures. A ratio to nothing is None."""
     off = [one for one in phases if not one.learning]
     on = [one for one in phases if one.learning and one.load != "idle"]
     idle = [one for one in phases if one.learning and one.load == "idle"]
 
+    def against(first: str, second: str, values: Sequence[float]) -> dict[str, float | None]:
+        return {first: values[0], second: values[1], "ratio": values[1] / values[0] if values[0] else None}
+
     def median(some: Sequence[Phase], of: Callable[[Phase], float]) -> float:
         return statistics.median(map(of, some))
 
-    first = [median(some, lambda one: one.first[1]) for some in (off, on)]
-    token = [median(some, lambda one: one.token[1]) for some in (off, on)]
+    first = [1e3 * median(some, lambda one: one.first[1]) for some in (off, on)]
+    token = [1e3 * median(some, lambda one: one.token[1]) for some in (off, on)]
     throughput = [median(some, lambda one: one.requests) for some in (off, on)]
     rates = [median(some, lambda one: one.versions) for some in (idle, on)]
     return {
-        "first_token_p99_ms": {"paused": 1e3 * first[0], "learning": 1e3 * first[1], "ratio": first[1] / first[0]},
-        "token_p99_ms": {"paused": 1e3 * token[0], "learning": 1e3 * token[1], "ratio": token[1] / token[0]},
-        "answers_per_second": {
-            "paused": throughput[0],
-            "learning": throughput[1],
-            "ratio": throughput[1] / throughput[0],
-        },
+        "first_token_p99_ms": against("paused", "learning", first),
+        "token_p99_ms": against("paused", "learning", token),
+        "answers_per_second": against("paused", "learning", throughput),
         "learning_share_of_device": {"idle": median(idle, lambda one: one.used["learning"])},
-        "versions_per_second": {"idle": rates[0], "learning": rates[1], "ratio": rates[1] / rates[0]},
+        "versions_per_second": against("idle", "learning", rates),
         "errors": {key: sum(one.errors.get(key, 0) for one in phases) for one in phases for key in one.errors},
     }

@@ -80,6 +80,22 @@ async def closed_loop(
         return [asked for some in await asyncio.gather(*map(one, range(clients))) for asked in some]
 
 
+async def closed_loop_of(
+    url: str, bodies: Sequence[dict[str, Any]], clients: int, count: int, seed: int
+) -> list[Asked]:
+    """`clients` at once until `count` requests are answered."""
+    async with _client(url) as client:
+        left = iter(range(count))
+
+        async def one(number: int) -> list[Asked]:
+            rng, found = random.Random(f"load {seed} {number}"), []
+            for _ in left:
+                found.append(await ask(client, rng.choice(bodies)))
+            return found
+
+        return [asked for some in await asyncio.gather(*map(one, range(clients))) for asked in some]
+
+
 def _client(url: str) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None)
     return httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False, limits=limits)

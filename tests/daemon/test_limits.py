@@ -174,3 +174,12 @@ def test_learning_turned_off_is_told_by_the_daemon_and_by_its_folder(tmp_path: P
         stopped = cli("status", "--state-dir", str(tmp_path), "--json")
         assert (stopped["learning"], stopped["reason"]) == told[-1]
     assert told == [("paused", "learning is turned off by learn.enabled"), ("idle", None)]
+
+
+def test_who_asks_for_probes_again_and_again_does_not_starve_learning(tmp_path: Path, tree: dict[str, Any]) -> None:
+    with inside(tmp_path, merged(tree, {"learn": {"max_uses": 1000}, "probes": {"every": 1000}})) as live:
+        for number in range(4):
+            live.send(demonstration(number))
+        for _ in range(40):  # a round comes after the turn in hand, not in place of it
+            live.post("/v1/probes/run")
+        assert len(live.versions("step")) >= 3

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from edge_es.noise import drawing_bytes
-from edge_es.spaces.basis import Basis, Draws, MemberRows
+from edge_es.spaces.basis import Basis, Draws, MemberRows, slotted
 from edge_es.spaces.delta import Delta, basis_sha256
 
 AT_ONCE = 2**20  # numbers that are drawn together
@@ -38,12 +38,7 @@ class InputSide:
     @cached_property
     def slots(self) -> dict[str, tuple[int, int]]:
         """linear -> (start, count) of its B, row by row, in the flat vector."""
-        slots, start = {}, 0
-        for name, a in self.a.items():
-            count = self.kept(name) * a.shape[0]
-            slots[name] = (start, count)
-            start += count
-        return slots
+        return slotted((name, self.kept(name) * a.shape[0]) for name, a in self.a.items())
 
     @cached_property
     def size(self) -> int:

@@ -6,7 +6,7 @@ for the rows of one version, for a scoring batch (pairs of members) and for a de
 never writes to the weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -44,6 +44,15 @@ class MemberRows:
     sign: torch.Tensor
     whole: bool
     made: dict[str, Any]
+
+
+def slotted(counts: Iterable[tuple[str, int]]) -> dict[str, tuple[int, int]]:
+    """`Basis.slots` of linears that have so many coordinates, in this order."""
+    slots, start = {}, 0
+    for name, count in counts:
+        slots[name] = (start, count)
+        start += count
+    return slots
 
 
 class Basis(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from edge_es.noise import drawing_bytes
-from edge_es.spaces.basis import Basis, Draws, MemberRows
+from edge_es.spaces.basis import Basis, Draws, MemberRows, slotted
 from edge_es.spaces.delta import basis_sha256
 from edge_es.spaces.dense import add_members, add_pairs
 
@@ -32,12 +32,10 @@ class Entries:
 
     @cached_property
     def slots(self) -> dict[str, tuple[int, int]]:
-        slots, start = {}, 0
-        for name, (out, width) in self.shapes.items():
-            count = len(self.kept[name]) if name in self.kept else out * width
-            slots[name] = (start, count)
-            start += count
-        return slots
+        return slotted(
+            (name, len(self.kept[name]) if name in self.kept else out * width)
+            for name, (out, width) in self.shapes.items()
+        )
 
     @cached_property
     def size(self) -> int:

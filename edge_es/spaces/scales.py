@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from edge_es.noise import drawing_bytes
-from edge_es.spaces.basis import Basis, Draws, MemberRows
+from edge_es.spaces.basis import Basis, Draws, MemberRows, slotted
 from edge_es.spaces.delta import basis_sha256
 from edge_es.spaces.dense import add_members, add_pairs
 from edge_es.spaces.weights import weight_of
@@ -35,11 +35,7 @@ class Scales:
 
     @cached_property
     def slots(self) -> dict[str, tuple[int, int]]:
-        slots, start = {}, 0
-        for name, gauge in self.gauge.items():
-            slots[name] = (start, len(gauge))
-            start += len(gauge)
-        return slots
+        return slotted((name, len(gauge)) for name, gauge in self.gauge.items())
 
     @cached_property
     def size(self) -> int:

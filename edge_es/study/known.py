@@ -172,10 +172,7 @@ def known_change(truth: Truth, of: Wanted, folder: Path) -> Change:
     """The change; where it was found before is read from FOLDER/change-NAME.json. Raises StateError where none is
     found."""
     path = folder / f"change-{of.name}.json"
-    found = record.kept(path, "wanted", of.settings())
-    if found is None:
-        found = search(truth, of)
-        record.keep(path, found)
+    found = record.made(path, "wanted", of.settings(), lambda: search(truth, of))
     ways = truth.directions(of)
     way = [ways.next() for _ in range(found["directions_tried"])][-1]
     return Change(way.delta(found["scale"]), found["lost"], found["retention"])

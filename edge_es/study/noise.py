@@ -23,7 +23,7 @@ from edge_es.spaces.delta import Delta
 from edge_es.study import record
 from edge_es.study.adapter import EdgeES
 from edge_es.study.arms import merged
-from edge_es.study.material import Material
+from edge_es.study.suites import retentions
 from edge_es.study.tasks import material
 
 Stream = Literal["noise", "honest"]
@@ -92,12 +92,7 @@ class Coin:
 
 def kept_run(base: Base, of: Run, folder: Path, say: Say = lambda steps, state: None) -> dict[str, Any]:
     """The record FOLDER/NAME.json, made if there is none of these settings."""
-    path = folder / f"{of.name}.json"
-    found = record.kept(path, "run", of.settings())
-    if found is None:
-        found = learn(base, of, say)
-        record.keep(path, found)
-    return found
+    return record.made(folder / f"{of.name}.json", "run", of.settings(), lambda: learn(base, of, say))
 
 
 def learn(base: Base, of: Run, say: Say = lambda steps, state: None) -> dict[str, Any]:
@@ -123,7 +118,7 @@ def learn(base: Base, of: Run, say: Say = lambda steps, state: None) -> dict[str
         **_shares(steps),
         **_norms([step["norm"] for step in steps], at.delta.norm()),
         "walk_ratio": at.delta.norm() / at.walk**0.5 if at.walk > 0 else None,
-        "retention": _retention(base, at.delta, it),
+        "retention": retentions(base, at.delta, it.priors),
         "new_task": it.task.measure(base, at.delta).score if of.stream == "honest" else None,
         "rated": coin.rated,
         "answers_right": coin.right / coin.exact if coin.exact else None,
@@ -160,9 +155,3 @@ def _norms(norms: list[float | None], last: float) -> dict[str, Any]:
         filled.append(at)
     middle = filled[(len(filled) - 1) // 2]
     return {"norm": last, "norm_most": max(filled), "norm_growth": last / middle if middle > 0 else None}
-
-
-def _retention(base: Base, delta: Delta, it: Material) -> dict[str, float]:
-    return {
-        name: suite.measure(base, delta).score / suite.measure(base, Delta()).score for name, suite in it.priors.items()
-    }

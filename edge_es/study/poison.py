@@ -16,10 +16,10 @@ from edge_es.ledger import Row
 from edge_es.model import Base
 from edge_es.pocket.abilities import ABILITIES, draw
 from edge_es.pocket.tasks import TASKS
-from edge_es.spaces.delta import Delta
 from edge_es.study import record
 from edge_es.study.adapter import EdgeES
 from edge_es.study.arms import merged
+from edge_es.study.suites import retentions
 from edge_es.study.tasks import material
 
 Stream = Literal["clean", "same", "other"]
@@ -93,12 +93,7 @@ def _wrong(attack: Attack, rng: random.Random) -> tuple[str, str]:
 
 def kept_run(base: Base, of: Run, folder: Path, say: Say = lambda share, state: None) -> dict[str, Any]:
     """The record FOLDER/NAME.json, made if there is none of these settings."""
-    path = folder / f"{of.name}.json"
-    found = record.kept(path, "run", of.settings())
-    if found is None:
-        found = learn(base, of, say)
-        record.keep(path, found)
-    return found
+    return record.made(folder / f"{of.name}.json", "run", of.settings(), lambda: learn(base, of, say))
 
 
 def learn(base: Base, of: Run, say: Say = lambda share, state: None) -> dict[str, Any]:
@@ -122,10 +117,7 @@ def learn(base: Base, of: Run, say: Say = lambda share, state: None) -> dict[str
     return {
         "run": of.settings(),
         "new_task": it.task.measure(base, at.delta).score,
-        "retention": {
-            name: suite.measure(base, at.delta).score / suite.measure(base, Delta()).score
-            for name, suite in it.priors.items()
-        },
+        "retention": retentions(base, at.delta, it.priors),
         "steps": len(steps),
         "published": sum(row.reason is None for row in steps) / len(steps),
         "evaluations": at.evaluations,

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,15 @@ def kept(path: Path, key: str, settings: Mapping[str, Any]) -> dict[str, Any] | 
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record if record.get(key) == json.loads(json.dumps(settings)) else None
+
+
+def made(path: Path, key: str, settings: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record at `path`, made if there is none with these settings."""
+    found = kept(path, key, settings)
+    if found is None:
+        found = make()
+        keep(path, found)
+    return found
 
 
 def keep(path: Path, record: Mapping[str, Any]) -> None:

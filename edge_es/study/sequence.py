@@ -105,12 +105,7 @@ def _drawn(task: Task, part: str, count: int, taken: set[str]) -> list[Item]:
 
 def kept_course(base: Base, of: Course, folder: Path, say: Say = lambda task, share, state: None) -> dict[str, Any]:
     """The record FOLDER/NAME.json, made if there is none of these settings."""
-    path = folder / f"{of.name}.json"
-    found = record.kept(path, "sequence", of.settings())
-    if found is None:
-        found = learn(base, of, say)
-        record.keep(path, found)
-    return found
+    return record.made(folder / f"{of.name}.json", "sequence", of.settings(), lambda: learn(base, of, say))
 
 
 def learn(base: Base, of: Course, say: Say = lambda task, share, state: None) -> dict[str, Any]:

@@ -42,6 +42,14 @@ def retention(suite: Suite, now: float, anchor: float) -> float:
     return anchor / now if suite.lower_is_better else now / anchor
 
 
+def retentions(base: Base, delta: Delta, priors: Mapping[str, Suite]) -> dict[str, float]:
+    """Of every suite, by measuring the anchor beside base and delta."""
+    return {
+        name: retention(suite, suite.measure(base, delta).score, suite.measure(base, Delta()).score)
+        for name, suite in priors.items()
+    }
+
+
 @dataclass(frozen=True)
 class Exact:
     """Items with exact answers: the share that greedy decoding answers rightly. texts: of item i those that are right,

@@ -35,6 +35,7 @@ every = 1000000
 EVENTS = 256
 TOKENS = 48
 SETTLE = 2.0  # seconds between phases
+PROBES = 600.0  # seconds that a probe round may take
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def _phase(child: Child, load: Load, learning: bool, seconds: float, seed: int) 
     bodies = [{"model": "pocket", "messages": messages(i.prompt), "max_tokens": TOKENS} for i in task("test")]
     with _admin(child) as client:
         client.post(f"/v1/learning/{'resume' if learning else 'pause'}", json={}).raise_for_status()
+        if not learning:  # or the round that is due when learning pauses would fall into the phase
+            client.post("/v1/probes/run", json={}, timeout=PROBES).raise_for_status()
         time.sleep(SETTLE)
         version, used, began = client.get("/v1/status").json()["version"], _used(client), time.perf_counter()
         if load.rate:

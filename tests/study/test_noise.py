@@ -1,7 +1,6 @@
 """Learning from ratings by a coin: the stream, the record of a run, and what is reported of it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +13,15 @@ from edge_es.model import load_base
 from edge_es.pocket.abilities import part_of
 from edge_es.study import noise
 from edge_es.study.adapter import EdgeES
-from edge_es.study.material import Material
 from edge_es.study.noise import Coin
 from edge_es.study.noise_report import COLUMNS, rows, summary
 from edge_es.study.tasks import material
 from service.cli.main import app
-
-QUICK = {
-    "search.population": 8,
-    "search.focus": False,
-    "search.target_modules": ["o_proj"],
-    "learn.batch": 8,
-    "learn.groups": 2,
-    "guards.protect.energy": 0,
-}
-SMALL = [word for key, value in QUICK.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+from tests.study.small import SMALL, protect_few
 
 
-@pytest.fixture
-def few_protected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all 640 the input sides, and the texts that are near, take most of a short run's time."""
-
-    def few(*arguments: Any) -> Material:
-        it = material(*arguments)
-        return replace(it, protected=it.protected[:32])
-
-    monkeypatch.setattr(noise, "material", few)
-
-
-@pytest.mark.usefixtures("few_protected")
 def test_a_run_keeps_every_step_and_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protect_few(noise, monkeypatch)
     arguments = ["study", "noise", "--steps", "6", "--items", "8", "--seed", "4", *SMALL, "--json"]
     arguments += ["--set", "gates.min_reliability=0.9", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, arguments)
@@ -70,8 +48,8 @@ def test_a_run_keeps_every_step_and_is_made_once(tmp_path: Path, monkeypatch: py
         CliRunner().invoke(app, [*arguments, "--steps", "7"], catch_exceptions=False)
 
 
-@pytest.mark.usefixtures("few_protected")
-def test_the_honest_stream_is_the_alias(tmp_path: Path) -> None:
+def test_the_honest_stream_is_the_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protect_few(noise, monkeypatch)
     arguments = ["study", "noise", "--honest", "--steps", "2", "--items", "8", *SMALL, "--out", str(tmp_path)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output

@@ -1,7 +1,6 @@
 """A poisoned stream: what is in it, the record of a run, and what is reported of it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,14 @@ from typer.testing import CliRunner
 
 from edge_es.pocket.abilities import part_of
 from edge_es.study import poison
-from edge_es.study.material import Material
 from edge_es.study.poison import FOREIGN, HONEST, adversarial, runs
 from edge_es.study.poison_report import COLUMNS, rows, summary
-from edge_es.study.tasks import material
 from service.cli.main import app
-
-QUICK = {
-    "search.population": 8,
-    "search.focus": False,
-    "search.target_modules": ["o_proj"],
-    "learn.batch": 8,
-    "learn.groups": 2,
-    "guards.protect.energy": 0,
-}
-SMALL = [word for key, value in QUICK.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+from tests.study.small import SMALL, protect_few
 
 
 def test_runs_are_recorded_beside_the_clean_one_and_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def few(*arguments: Any) -> Material:
-        it = material(*arguments)
-        return replace(it, protected=it.protected[:32])  # of all 640, they would take most of a short run's time
-
-    monkeypatch.setattr(poison, "material", few)
+    protect_few(poison, monkeypatch)
     arguments = ["study", "poison", "--evaluations", "128", "--items", "8", "--seed", "4", *SMALL, "--json"]
     arguments += ["--share", "0.5", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, arguments)

@@ -1,7 +1,6 @@
 """Tasks in a sequence: their items, the record of a run, and what is reported of it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,14 @@ from typer.testing import CliRunner
 
 from edge_es.pocket.abilities import part_of
 from edge_es.study import sequence
-from edge_es.study.material import Material
 from edge_es.study.sequence import ORDER, WORDINGS, wording
 from edge_es.study.sequence_report import COLUMNS, rows, summary
-from edge_es.study.tasks import material
 from service.cli.main import app
-
-QUICK = {
-    "search.population": 8,
-    "search.focus": False,
-    "search.target_modules": ["o_proj"],
-    "learn.batch": 8,
-    "learn.groups": 2,
-    "guards.protect.energy": 0,
-}
-SMALL = [word for key, value in QUICK.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+from tests.study.small import SMALL, protect_few
 
 
-@pytest.fixture
-def few_protected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all 640 the input sides, and the texts that are near, take most of a short run's time."""
-
-    def few(*arguments: Any) -> Material:
-        it = material(*arguments)
-        return replace(it, protected=it.protected[:32])
-
-    monkeypatch.setattr(sequence, "material", few)
-
-
-@pytest.mark.usefixtures("few_protected")
 def test_a_run_looks_at_every_task_so_far_and_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    protect_few(sequence, monkeypatch)
     monkeypatch.setattr(sequence, "TASK_TEST", 12)
     monkeypatch.setattr(sequence, "LOOKS", 1)
     arguments = ["study", "sequence", "--evaluations", "64", "--events", "12", "--items", "8", "--seed", "2", *SMALL]

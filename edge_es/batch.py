@@ -41,11 +41,16 @@ def after(solved: Mapping[str, float], ids: Sequence[str], shares: Sequence[floa
     """What is known of each event after another look, those looked at last at the end; None: nothing can be said of
     this event."""
     known = dict(solved)
+    look(known, ids, shares)
+    return known
+
+
+def look(known: dict[str, float], ids: Sequence[str], shares: Sequence[float | None]) -> None:
+    """The same in place, for a replay of many looks."""
     for one, share in zip(ids, shares, strict=True):
         if share is not None:
             before = known.pop(one, share)
             known[one] = (1 - RECENT) * before + RECENT * share
-    return known
 
 
 def reach(solved: Mapping[str, float]) -> float:

@@ -317,8 +317,12 @@ def load(path: Path | None = None, command_line: dict[str, Any] | None = None) -
         raise ConfigError(
             f"configuration key search.population: {config.search.population} is odd; members come in pairs"
         )
-    if config.search.rank > config.search.max_rank:
-        raise ConfigError("configuration key search.max_rank: it must be at least search.rank")
+    side = config.search.rank * (2 if config.search.tokens == "both" else 1)
+    if 2 * side > config.search.max_rank and config.search.space == "adapter":
+        raise ConfigError(
+            f"configuration key search.max_rank: it must be at least {2 * side}: a new input side has rank {side}, and "
+            "what was learned by the earlier ones needs as much"
+        )
     return config
 
 

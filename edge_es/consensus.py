@@ -46,11 +46,16 @@ def agreement(scores: np.ndarray, weights: np.ndarray) -> list[float]:
 def after(known: Mapping[str, Standing], ids: Sequence[str], found: Sequence[float]) -> dict[str, Standing]:
     """What is known of each event after another look."""
     result = dict(known)
+    look(result, ids, found)
+    return result
+
+
+def look(known: dict[str, Standing], ids: Sequence[str], found: Sequence[float]) -> None:
+    """The same in place, for a replay of many looks."""
     for one, value in zip(ids, found, strict=True):
         before = known.get(one, NEW)
         looks = before.looks + 1
-        result[one] = Standing(before.agreement + (value - before.agreement) / min(looks, LONG), looks)
-    return result
+        known[one] = Standing(before.agreement + (value - before.agreement) / min(looks, LONG), looks)
 
 
 def doubted(standing: Standing, solved: float) -> bool:

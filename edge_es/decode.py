@@ -7,7 +7,7 @@ belong to the row's weights: they are never shared between rows, so no version e
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -87,34 +87,40 @@ class Decoder:
 
     def read(self, most: int | None = None) -> int:
         """Reads at most so many tokens (at least one of each prompt) of the prompts whose turn it is; where they end,
-        their answers draw a first token and join. Returns how many tokens that were, padding included."""
-        reading = self.readings.popleft()
-        if all(answer.cancelled for answer in reading.answers):
+        their answers draw a first token and join. Returns how many tokens that were, padding included. Where it raises,
+        as for want of memory, it may be called again."""
+        self.readings = deque(one for one in self.readings if not all(a.cancelled for a in one.answers))
+        if not self.readings:
             return 0
+        reading = self.readings[0]
         rows, rest = reading.ids.shape
         end = rest if most is None else min(rest, reading.at + max(1, most // rows))
         mask = reading.mask[:, : reading.mask.shape[1] - rest + end]
-        logits, reading.cache = self._forward(reading.ids[:, reading.at : end], mask, reading.cache, reading.weights)
-        read, reading.at = rows * (end - reading.at), end
+        logits, cache = self._forward(reading.ids[:, reading.at : end], mask, reading.cache, reading.weights)
+        read = rows * (end - reading.at)
         if end < rest:
-            self.readings.append(reading)
+            reading.cache, reading.at = cache, end
+            self.readings.rotate(-1)
             return read
-        self._join(reading)
+        self._join(replace(reading, cache=cache))
+        self.readings.popleft()
         self._take(reading.answers, logits[reading.rows])
         self._drop_finished()
         return read
 
     def step(self) -> list[Answer]:
-        """One more token for every row; returns the rows that took one. Finished and cancelled rows leave."""
+        """One more token for every row; returns the rows that took one. Finished and cancelled rows leave. Where it
+        raises, as for want of memory, it may be called again."""
         self._drop_finished()
         if not self.answers:
             return []
         moved = list(self.answers)
         last = torch.tensor([[answer.tokens[-1]] for answer in moved], device=self.base.device)
-        self._mask = torch.cat([self._mask, torch.ones_like(last)], 1)
+        mask = torch.cat([self._mask, torch.ones_like(last)], 1)
         if self._rows is None:
             self._rows = MixedRows([answer.row.weights for answer in moved], self.base.device)
-        logits, self._cache = self._forward(last, self._mask, self._cache, self._rows)
+        logits, self._cache = self._forward(last, mask, self._cache, self._rows)
+        self._mask = mask
         self._take(moved, logits)
         self._drop_finished()
         return moved

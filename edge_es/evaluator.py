@@ -183,7 +183,7 @@ def _population_batches(
         return 2 * len(chunk.pairs) * padded(texts, chunk.texts) * distributions
 
     room = replace(room, slice_tokens=room.slice_tokens // distributions)
-    some = chunks(base, population.pairs, texts, room, distributions)
+    some = yield from chunks(base, population.pairs, texts, room, distributions)
     return (yield from halving(base.costs, some, work, Chunk.halves, tokens))
 
 
@@ -210,10 +210,10 @@ class Chunk:
         return [replace(self, texts=piece) for piece in (self.texts[:half], self.texts[half:]) if piece]
 
 
-def chunks(base: Base, pairs: int, texts: Sequence[Text], room: Plan, distributions: int = 1) -> list[Chunk]:
+def chunks(base: Base, pairs: int, texts: Sequence[Text], room: Plan, distributions: int = 1) -> Slices[list[Chunk]]:
     """Population batches of `pairs` pairs on these texts: texts of similar length together, all of them where a pair
-    of members fits, else pieces; of one size, so that the shape does not change from batch to batch. Raises StateError
-    where not even one pair on one text fits."""
+    of members fits, else pieces; of one size, so that the shape does not change from batch to batch. Yields after
+    each length, since one that is new is measured first. Raises StateError where not even one pair on one text fits."""
     found = []
     for index in batches(texts, room.slice_tokens // 2):
         batch = collate(base, [texts[i] for i in index])
@@ -227,6 +227,7 @@ def chunks(base: Base, pairs: int, texts: Sequence[Text], room: Plan, distributi
         pieces = [index[i : i + width] for i in range(0, len(index), width)]
         starts = range(0, pairs, each)
         found += [Chunk(range(s, min(s + each, pairs)), piece, shared) for piece in pieces for s in starts]
+        yield
     return found
 
 
@@ -245,5 +246,6 @@ def _graded(
     each = population.basis.member_bytes(element, population.apart)
     at_once = room.answers(base, longest, min(MOST_ANSWERS, len(rows)), each)
     answers = yield from generate(base, rows, max_rows=at_once)
-    grades = [graders.grade(tasks[i % len(tasks)].grader or {}, answer.text) for i, answer in enumerate(answers)]
+    given = [(tasks[i % len(tasks)].grader or {}, answer.text) for i, answer in enumerate(answers)]
+    grades = yield from graders.graded(given)
     return np.array(grades, dtype=np.float64).reshape(population.size, len(tasks))

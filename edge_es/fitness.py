@@ -82,7 +82,7 @@ def event_scores(
         else:
             assert event.value is not None and event.metric is not None
             rows.append((event.value - centres.get(event.metric, 0.0)) * (gain / lengths[texts]).mean(1))
-    return np.stack(rows)
+    return np.stack(rows) if rows else np.zeros((0, len(totals)))
 
 
 def zscores(raw: np.ndarray) -> np.ndarray:

@@ -61,7 +61,8 @@ def scouted(
     are replaced. protected: how many protected texts there are, from all over which some are watched. NaN where the
     fitness is not finite."""
     some = tuple(events[:SCOUT_EVENTS])
-    near = tuple(range(0, protected, max(1, -(-protected // SCOUT_TEXTS))))
+    near = _spread(protected)
+    before = yield from _drifted(evaluator, delta, ask, near)
     raw: list[np.ndarray] = []
     drifts: list[np.ndarray] = []
     blocks: list[Block] = []
@@ -85,9 +86,37 @@ def scouted(
     gains = (((members[::2] - members[1::2]) / 2) ** 2).reshape(-1, SCOUTS).mean(1)
     harms = np.concatenate(drifts).reshape(-1, 2 * SCOUTS).mean(1) if drifts else [None] * len(blocks)
     return {
-        block: Felt(float(gain), None if harm is None else max(0.0, float(harm)))  # rounding may take it below
+        # Of the noise alone: what was learned before drifts under every block. Rounding may take it below 0.
+        block: Felt(float(gain), None if harm is None else max(0.0, float(harm) - before))
         for block, gain, harm in zip(blocks, gains, harms, strict=True)
     }
+
+
+def noise_drift(evaluator: Evaluator, delta: Delta, side: InputSide, ask: Ask, protected: int) -> Slices[float | None]:
+    """What a member's noise in the whole of `side` adds to the KL on protected texts, nats a token, by SCOUTS pairs
+    around `delta`; None where nothing is protected. `ask` as in `scouted`."""
+    if not protected:
+        return None
+    near = _spread(protected)
+    before = yield from _drifted(evaluator, delta, ask, near)
+    noisy = replace(ask, pairs=range(SCOUTS), events=(), near=near, basis=pack(Delta((Part(side, None),))))
+    scores = yield from evaluator.scores(delta, noisy)
+    assert scores.drift is not None
+    return max(0.0, float(scores.drift.mean()) - before)
+
+
+def _spread(protected: int) -> tuple[int, ...]:
+    """Indices of at most SCOUT_TEXTS protected texts from all over."""
+    return tuple(range(0, protected, max(1, -(-protected // SCOUT_TEXTS))))
+
+
+def _drifted(evaluator: Evaluator, delta: Delta, ask: Ask, near: tuple[int, ...]) -> Slices[float]:
+    """KL of `delta` itself on these texts, nats a token."""
+    if not delta.parts or not near:
+        return 0.0
+    scores = yield from evaluator.scores(delta, replace(ask, pairs=range(1), events=(), near=near, sigma=0.0))
+    assert scores.drift is not None
+    return float(scores.drift.mean())
 
 
 def chosen(felt: Mapping[Block, Felt]) -> list[Block]:

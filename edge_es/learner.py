@@ -40,10 +40,13 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     Returns the state after it; a rejected attempt keeps the delta and the version. Raises StateError where the
     memory budget cannot hold a single pair.
     """
-    texts = [text for event in events for text in texts_of(around.base, event)]
-    if (yield from renewal.is_due(state, texts, fresh, around)):
-        state = yield from renewal.renew(state, texts, events, around)
     config = around.config
+    weights, clipped = weighed(state, events, config)
+    # What counts for nothing has no say in where the search looks, either.
+    counted = [event for event in events if weights[event.id].counts] or list(events)
+    texts = [text for event in counted for text in texts_of(around.base, event)]
+    if (yield from renewal.is_due(state, texts, fresh, around)):
+        state = yield from renewal.renew(state, texts, counted, around)
     close = _close(state, config)
     if close or config.gates.canary_kl is not None:
         state = yield from look_around(state, around)
@@ -51,7 +54,6 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     population = strategy.ask(state.delta, config.search.seed, step, config.search.population, config.search.sigma)
     evaluator = evaluator_of(around)
     near = watched(state.near or (), step) if close and config.learn.kl_weight else ()
-    weights, clipped = weighed(state, events, config)
     parts: list[Fitness] = []
     looked: dict[str, float | None] = {}
     agreed: dict[str, float] = {}
@@ -184,13 +186,14 @@ def bound(noise_kl: float | None, search: SearchSection) -> float:
     """Factor on the step size by which a step of nothing but noise costs the protected texts no more than `step_kl`.
 
     KL grows with the square of a small change (it has no gradient at the anchor). A member's noise of sigma costs
-    `noise_kl`; that of a step has the standard deviation alpha / sqrt(population), since fitness is z-scored. What a
-    walk of such steps costs is proportional to their number, so this bounds how fast an unguarded walk forgets, on a
-    model whose weights are of any scale.
+    `noise_kl`; a step of a population has alpha * sqrt(2 / population) in the place of sigma, since fitness is
+    z-scored and the members of a pair differ by their sign. (By ranks a step is shorter, and the bound too strict.)
+    What a walk of such steps costs is proportional to their number, so this bounds how fast an unguarded walk forgets,
+    on a model whose weights are of any scale.
     """
     if noise_kl is None or noise_kl <= 0 or search.step_kl is None:
         return 1.0
-    cost = (search.alpha / search.sigma) ** 2 / search.population * noise_kl
+    cost = 2 * (search.alpha / search.sigma) ** 2 / search.population * noise_kl
     return min(1.0, math.sqrt(search.step_kl / cost))
 
 

@@ -19,7 +19,7 @@ from edge_es.errors import StateError
 from edge_es.feedback import Event
 from edge_es.fitness import FLOOR
 from edge_es.guards import guard
-from edge_es.learner import LEAST_SHRINKAGE, canary, commit, look_around, reject
+from edge_es.learner import LEAST_SHRINKAGE, bound, canary, commit, look_around, reject
 from edge_es.ledger import Journal, Row, now
 from edge_es.slices import Slices
 from edge_es.state import State, Surroundings, room_of
@@ -72,6 +72,7 @@ def live_step(state: State, events: Sequence[Event], around: Surroundings) -> Sl
     known = pooled(around.journal, row)
     # Without this a step would be as long as a turn's, and nearly all of it noise.
     shortened = around.step_scale * max(LEAST_SHRINKAGE, known[0] if known else 0.0)
+    shortened *= bound(state.noise_kl, config.search)
     # A step divides by all members that it is given; only the rated ones are to count.
     alpha = config.search.alpha * shortened * len(shaped) / len(rated.members)
     row = replace(row, alpha=alpha.hex())
@@ -87,14 +88,16 @@ def live_step(state: State, events: Sequence[Event], around: Surroundings) -> Sl
 
 def ratings(events: Sequence[Event], weight: Callable[[str | None], float] = lambda source: 1.0) -> Ratings:
     """Per metric a z-score across the members that it rates, of which a spread below FLOOR is a tie, times the weight
-    of the ratings' source."""
+    of the ratings' source; what weighs nothing says nothing."""
     by_metric: dict[str, dict[tuple[int, int], list[float]]] = {}
     weighs: dict[tuple[int, int], list[float]] = {}
     for event in events:
         assert event.member is not None and event.metric is not None and event.value is not None
+        if not (own := weight(event.tags.get("source"))):
+            continue
         at = (event.member.pair, event.member.sign)
         by_metric.setdefault(event.metric, {}).setdefault(at, []).append(event.value)
-        weighs.setdefault(at, []).append(weight(event.tags.get("source")))
+        weighs.setdefault(at, []).append(own)
     scores: dict[tuple[int, int], list[float]] = {}
     for values in by_metric.values():
         raw = {at: statistics.fmean(some) for at, some in values.items()}
@@ -107,15 +110,18 @@ def ratings(events: Sequence[Event], weight: Callable[[str | None], float] = lam
         metric: statistics.fmean(v for some in values.values() for v in some) for metric, values in by_metric.items()
     }
     both = [(members[pair, 1], members[pair, -1]) for pair, sign in members if sign > 0 and (pair, -1) in members]
-    return Ratings(members, means, len(both), reliability(both))
+    return Ratings(members, means, len(both), reliability(both, len(members)))
 
 
-def reliability(both: Sequence[tuple[float, float]]) -> float | None:
-    """Minus the intraclass correlation of complete pairs' z-scores, which are centred already; None under two pairs."""
+def reliability(both: Sequence[tuple[float, float]], rated: int) -> float | None:
+    """Minus the intraclass correlation of complete pairs' z-scores; None under two pairs. rated: members whose mean the
+    scores are centred on, by which two of them correlate by -1 / (rated - 1) even where they are nothing but noise:
+    that counts as 0, and mirror images as 1."""
     energy = sum(plus**2 + minus**2 for plus, minus in both) / 2
     if len(both) < 2 or energy <= 0:
         return None
-    return -sum(plus * minus for plus, minus in both) / energy
+    chance = 1 / (rated - 1)
+    return max(-1.0, (-sum(plus * minus for plus, minus in both) / energy - chance) / (1 - chance))
 
 
 def told(rated: Ratings, shaping: str) -> tuple[list[int], list[float]]:

@@ -53,7 +53,7 @@ def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
-        torch.cuda.synchronize(device)
+        wait(device)
         return int(torch.cuda.max_memory_allocated(device)) - before
     with LiveBytes() as live:
         work()
@@ -63,6 +63,12 @@ def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
 def out_of_memory(error: Exception) -> bool:
     """Whether this is what torch raises where there is no memory left, on a GPU or on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what it was asked to; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def release(device: torch.device) -> None:

@@ -7,7 +7,6 @@ double quantization, or int8) or not at all; or a known one's shape with random 
 
 import hashlib
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -292,8 +291,3 @@ def decode_text(base: Base, ids: Sequence[int]) -> str:
     """Text of token ids, without special tokens."""
     text: str = base.tokenizer.decode(list(ids), skip_special_tokens=True)
     return text
-
-
-def offline() -> None:
-    """Keeps the hub libraries from looking for a network; call before the first load of a local model."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")

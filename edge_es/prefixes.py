@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from edge_es.cache import KeysValues, beginning, size_of
-from edge_es.sidechannel import Weights
+from edge_es.sidechannel import Member, Weights
 
 LEAST = 16  # common tokens from which reuse pays
 
@@ -35,7 +35,9 @@ class Prefixes:
 
     def find(self, weights: Weights, prompt: tuple[int, ...]) -> tuple[int, KeysValues]:
         """How many of the prompt's first tokens were read before, all but one at most, and their keys and values;
-        (0, []) where that are too few."""
+        (0, []) where that are too few. A member answers once: nothing is kept of it, and for it nothing is dropped."""
+        if isinstance(weights, Member):
+            return 0, []
         for old in [one for one in self._kept if one.weights is not weights]:
             self._drop(old)
         best, length = None, LEAST - 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_es.config import Config
 from edge_es.feedback import Event
-from edge_es.focus import chosen, joined, scouted, total
+from edge_es.focus import chosen, joined, noise_drift, scouted
 from edge_es.ledger import Kind, Row, now
 from edge_es.likelihood import Text
 from edge_es.slices import Slices
@@ -57,14 +57,14 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
     stats: dict[str, Any] = {}
     basis, captured, noise_kl = made.basis, None, None
     if isinstance(basis, InputSide):
+        ask, evaluator, watched = asking(state, around, state.attempt + 1), evaluator_of(around), len(around.protected)
         sides = {key: side for key, side in made.candidates.items() if isinstance(side, InputSide)}
         if search.focus and len(basis.a) > 1:
-            ask, watched = asking(state, around, state.attempt + 1), len(around.protected)
-            felt = yield from scouted(evaluator_of(around), delta, sides, ask, events, watched)
+            felt = yield from scouted(evaluator, delta, sides, ask, events, watched)
             stats["scouted"] = {" ".join(block): [finite(one.gain), finite(one.drift)] for block, one in felt.items()}
             if kept := chosen(felt):
                 basis = joined(sides, kept)
-                noise_kl = total([felt[block] for block in kept]).drift
+        noise_kl = yield from noise_drift(evaluator, delta, basis, ask, watched)
         captured = yield from captured_share(around.base, delta, basis, texts, room)
     if merged:
         state = _publish(state, "consolidate", delta, pack(delta), {"loss": loss}, merged, around)

@@ -44,31 +44,35 @@ class PopulationRows:
 
 
 class MixedRows:
-    """Any weights in any row: the decoding batch. Rows of one delta are added together, and all members' terms."""
+    """Any weights in any row: the decoding batch. Rows of one delta are added together, and so are the terms of one
+    population's members."""
 
     def __init__(self, weights: Sequence[Weights], device: torch.device) -> None:
         deltas: dict[int, tuple[Delta, list[int]]] = {}
-        members: list[tuple[int, Member]] = []
+        members: dict[int, list[tuple[int, Member]]] = {}
         for row, weight in enumerate(weights):
             delta = weight.delta if isinstance(weight, Member) else weight
             deltas.setdefault(id(delta), (delta, []))[1].append(row)
             if isinstance(weight, Member):
-                members.append((row, weight))
+                members.setdefault(id(weight.population), []).append((row, weight))
         self.groups = [
             (delta, None if len(rows) == len(weights) else torch.tensor(rows, device=device))
             for delta, rows in deltas.values()
             if delta.parts
         ]
-        self.population = members[0][1].population if members else None
-        if members:
-            assert all(m.population is self.population for _, m in members), "one population in a batch"
-            self.members = MemberRows(
-                rows=torch.tensor([row for row, _ in members], device=device),
-                pair=torch.tensor([m.pair for _, m in members], device=device),
-                sign=torch.tensor([float(m.sign) for _, m in members], device=device),
-                whole=len(members) == len(weights),
-                made={},
+        self.members = [
+            (
+                some[0][1].population,
+                MemberRows(
+                    rows=torch.tensor([row for row, _ in some], device=device),
+                    pair=torch.tensor([m.pair for _, m in some], device=device),
+                    sign=torch.tensor([float(m.sign) for _, m in some], device=device),
+                    whole=len(some) == len(weights),
+                    made={},
+                ),
             )
+            for some in members.values()
+        ]
 
     def add(self, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         for delta, rows in self.groups:
@@ -78,8 +82,9 @@ class MixedRows:
                 some = out[rows]
                 delta.add(name, linear, x[rows], some)
                 out[rows] = some
-        if self.population is not None and name in self.population.basis.slots:
-            self.population.basis.add_members(self.population, self.members, name, linear, x, out)
+        for population, members in self.members:
+            if name in population.basis.slots:
+                population.basis.add_members(population, members, name, linear, x, out)
 
 
 Rows = PopulationRows | MixedRows

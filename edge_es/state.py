@@ -151,7 +151,7 @@ def _solved_so_far(rows: Sequence[Row]) -> dict[str, float]:
         if row.kind == "rollback":
             solved = {}
         elif row.kind == "step" and "solved" in row.stats:
-            solved = batch.after(solved, row.events, row.stats["solved"])
+            batch.look(solved, row.events, row.stats["solved"])
     return solved
 
 
@@ -162,7 +162,7 @@ def _standing_so_far(rows: Sequence[Row]) -> dict[str, Standing]:
         if row.kind == "rollback":
             standing = {}
         elif row.kind == "step" and "agreement" in row.stats:
-            standing = consensus.after(standing, row.events, [tenths / 10 for tenths in row.stats["agreement"]])
+            consensus.look(standing, row.events, [tenths / 10 for tenths in row.stats["agreement"]])
     return standing
 
 

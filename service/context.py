@@ -26,6 +26,7 @@ class Engine(Protocol):
     """What the API needs of service.engine.Engine."""
 
     ready: bool
+    beat: float
     failure: str | None
     base: "Base"
 

@@ -29,6 +29,7 @@ __all__ = ["leave", "serve", "state_folder"]
 
 NOTE = "daemon.json"
 REQUESTS_SECONDS = 3  # to finish the requests in hand
+STALL_SECONDS = 600.0  # after which the device thread is taken to hang: no slice of anything lasts as long
 STOP_SECONDS = 4.7  # until the process ends in any case: what is durable stays, what is not was not promised
 
 log = logging.getLogger("service")
@@ -94,6 +95,11 @@ class Server(uvicorn.Server):
         (self.context.store.folder / NOTE).unlink(missing_ok=True)
         leave()
 
+    def _lives(self) -> bool:
+        """Whether the device thread came round of late; while the model loads there is nothing to come round."""
+        engine = self.context.engine
+        return not engine.ready or time.monotonic() - engine.beat < STALL_SECONDS
+
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
         engine = self.context.engine
@@ -106,7 +112,7 @@ class Server(uvicorn.Server):
             serving = f"{live.model} ({live.quantization}, {live.device}) at version {live.version} on {self.url}"
             print(f"edge-es serves {serving}", flush=True)
             notify("READY=1", f"STATUS=serves {serving}")
-        if self.alive_every is not None and time.monotonic() - self.alive_at >= self.alive_every:
+        if self.alive_every is not None and time.monotonic() - self.alive_at >= self.alive_every and self._lives():
             self.alive_at = time.monotonic()
             notify("WATCHDOG=1")
         return await super().on_tick(counter)

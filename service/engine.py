@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 from edge_es import ledger
 from edge_es.config import Config, parse_bytes
 from edge_es.errors import EdgeError, StateError
+from edge_es.meter import out_of_memory, release
 from edge_es.model import Base, base_hash, load_base
 from edge_es.slices import Slices
 from service.generation import Busy, Generation, LiveStatus, Piece
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Listener = Callable[[str, dict[str, Any]], None]
 STOPPED = "the daemon is stopping"
+LOOK_AGAIN = 1.0  # seconds after which work is looked for though nothing was asked for
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class Engine:
         self._served = -math.inf  # when a request was last in hand
         self.seconds = {"serving": 0.0, "learning": 0.0, "waiting": 0.0}  # of the device thread, since it was ready
         self._stopping = False
+        self._work: Slices[None] | None = None
+        self.beat = time.monotonic()  # when the device thread last came round
         self._working = False
+        self._found_none = -math.inf  # when there was last found to be no work
         self._asked, self._looked = 1, 0  # how often there may be new work; up to which the device has looked for it
         self._probes: list[Future[None]] = []
         self._listeners: list[Listener] = []
@@ -81,6 +86,8 @@ class Engine:
     def submit(self, generation: Generation) -> None:
         """Queues a request. Raises Busy when too many wait."""
         with self._changed:
+            if len(self._waiting) >= self._config.serve.max_waiting:
+                self._waiting = deque(one for one in self._waiting if not one.cancelled)
             if len(self._waiting) >= self._config.serve.max_waiting:
                 raise Busy(f"{len(self._waiting)} requests wait already; try again in a moment")
             if self._stopping:
@@ -127,7 +134,7 @@ class Engine:
                 found, now = ledger.verify(self._store), base_hash(self.base)
                 ok = found["mismatches"] == 0 and bound is not None and now == bound.sha256
                 done.set_result({**found, "base_sha256": now, "ok": ok})
-            except (EdgeError, OSError) as error:
+            except Exception as error:  # handed to the caller, who waits for it
                 done.set_exception(error)
 
         threading.Thread(target=check, name="verify", daemon=True).start()
@@ -167,39 +174,53 @@ class Engine:
             self.failure = f"the model could not be loaded: {error}"
             return
         self.ready = True
-        work: Slices[None] | None = None
+        try:
+            self._loop()
+        except Exception as error:  # the thread's outermost frame: without a device there is no daemon
+            log.exception("the device thread ends")
+            self.failure = f"the device is lost: {error}"
+            if self._serving is not None:
+                self._serving.fail(self.failure)
+            self._refuse_waiting(self.failure)
+
+    def _loop(self) -> None:
         while not self._stopping:
+            self.beat = time.monotonic()
             while self._jobs:
                 job = self._jobs.popleft()
-                # What the work in hand stands on may change, so that is dropped; nothing of it was visible.
-                if job.drops and work is not None:
-                    work.close()
-                    work = None
-                    self._guarded(self._learning().reload, failed=None)
+                if job.drops:
+                    self._drop_work()
                 job.run()
             served = self._serve()
             if served and not self._share.admits():
                 continue
-            if work is None:
+            began = time.perf_counter()
+            if self._work is None and not (served and self._rests(began)):
                 asked = self._asked
-                work = self._guarded(self._learning().next_work, failed=None)
-                self._working, self._looked = work is not None, asked
-            if work is not None:
-                began = time.perf_counter()
+                self._work = self._guarded(self._learning().next_work, failed=None)
+                self._working, self._looked, self._found_none = self._work is not None, asked, began
+            if self._work is not None:
                 self._limit_slices(began - self._served)
-                work = self._advance(work)
-                if served:
-                    self._share.learned(time.perf_counter() - began)
-                self._took("learning", began)
+                self._work = self._advance(self._work)
             elif not served:
-                began = time.perf_counter()
                 with self._changed:
                     if not (self._waiting or self._jobs or self._stopping or self._asked != self._looked):
-                        self._changed.wait(timeout=1.0)
+                        self._changed.wait(timeout=LOOK_AGAIN)
                 self._took("waiting", began)
-        if work is not None:
-            work.close()
+                continue
+            if served:
+                self._share.learned(time.perf_counter() - began)
+            self._took("learning", began)
+        if self._work is not None:
+            self._work.close()
         self._finish()
+
+    def _drop_work(self) -> None:
+        """What the work in hand stands on may change, or its memory is wanted; nothing of it was visible."""
+        if self._work is not None:
+            self._work.close()
+            self._work = None
+            self._guarded(self._learning().reload, failed=None)
 
     def _load(self) -> None:
         self.base = load_base(self._config.model)
@@ -219,6 +240,8 @@ class Engine:
         room = self._config.serve.max_rows
         with self._changed:
             joining: list[Generation] = []
+            while self._waiting and self._waiting[0].cancelled:
+                self._waiting.popleft()
             # A request of many choices may exceed the room by itself, but only alone.
             while self._waiting and (not len(serving) + _rows(joining) or self._fits(joining, room)):
                 generation = self._waiting.popleft()
@@ -230,8 +253,10 @@ class Engine:
         try:
             if joining:
                 serving.admit(joining, [self._learning().answerer(generation) for generation in joining])
-            serving.step()
+            self._step(serving)
         except Exception as error:  # one bad batch must not end the thread that serves all others
+            if lost(error):
+                raise
             log.exception("an answer failed")
             for generation in joining:
                 for choice in range(len(generation.samplings)):
@@ -241,6 +266,31 @@ class Engine:
         self._share.served(self._served - began)
         self._took("serving", began)
         return True
+
+    def _step(self, serving: Serving) -> None:
+        """A step of the requests in hand. Where memory runs out learning gives back what it holds, and then those whose
+        prompts are still to be read have to go, before all others."""
+        try:
+            serving.step()
+            return
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            log.warning("no memory for the answers in hand; learning gives back what it holds")
+        self._drop_work()  # not in the handler above: what has failed is still held there
+        release(self.base.device)
+        try:
+            serving.step()
+            return
+        except RuntimeError as error:
+            if not out_of_memory(error) or not serving.reading:
+                raise
+        serving.fail_reading("there is no memory for one more prompt of this length; try again in a moment")
+
+    def _rests(self, now: float) -> bool:
+        """Whether there was nothing to learn a moment ago, and nothing was asked for since. Looking costs queries, and
+        while requests are in hand each would be a token's."""
+        return not self._working and self._asked == self._looked and now - self._found_none < LOOK_AGAIN
 
     def _limit_slices(self, quiet: float) -> None:
         """Batches are as long as the device is known to manage in a slice's time, nobody having asked for `quiet`
@@ -273,6 +323,8 @@ class Engine:
         except StateError as error:
             self._halt(str(error))
         except Exception as error:  # the outermost frame of whatever learning does
+            if lost(error):
+                raise
             log.exception("learning failed")
             self._halt(f"learning failed: {type(error).__name__}: {error}")
         return failed
@@ -298,14 +350,17 @@ class Engine:
         """The requests in hand to their end; those that wait are told."""
         serving = self._serving
         assert serving is not None
-        while self._waiting:
-            for choice in range(len(self._waiting[0].samplings)):
-                self._waiting[0].deliver(Piece(choice, "", (), 0, error=STOPPED))
-            self._waiting.popleft()
+        self._refuse_waiting(STOPPED)
         while len(serving):
             serving.step()
         while self._jobs:
             self._jobs.popleft().run()
+
+    def _refuse_waiting(self, message: str) -> None:
+        while self._waiting:
+            generation = self._waiting.popleft()
+            for choice in range(len(generation.samplings)):
+                generation.deliver(Piece(choice, "", (), 0, error=message))
 
     def _call(self, job: Callable[[], Any], drops: bool = True) -> Future[Any]:
         """Runs `job` on the device thread between two slices. drops: what is in hand does not go on afterwards."""
@@ -350,6 +405,11 @@ class Engine:
             "peak_bytes": peak,
             "batches_halved": self.base.costs.halved,
         }
+
+
+def lost(error: Exception) -> bool:
+    """Whether the device itself has failed: after that everything on it fails, and only a new process helps."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)
 
 
 def _rows(generations: list[Generation]) -> int:

@@ -64,7 +64,14 @@ class Exploring:
         """One live step with all ratings that wait."""
         own = self._family(state)
         assert own is not None
-        return (yield from live_step(state, self._store.rated(own, MOST_RATINGS), around))
+        counted = []
+        for event in self._store.rated(own, MOST_RATINGS):
+            source = event.tags.get("source", "")
+            if self._config.feedback.weight(source):
+                counted.append(event)
+            else:
+                self._store.set_aside([event.id], f"feedback.weights gives its source '{source}' the weight 0")
+        return (yield from live_step(state, counted, around)) if counted else state
 
     def _family(self, state: State) -> str | None:
         if not self._live or not state.delta.parts:

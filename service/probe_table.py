@@ -66,6 +66,11 @@ class ProbeTable(Database):
         rows = self.query("SELECT suite FROM probe_items WHERE version = ? ORDER BY suite", version)
         return [row["suite"] for row in rows]
 
+    def versions_probed_on(self, suite: str) -> list[int]:
+        """Versions of which the suite's item scores are kept, oldest first."""
+        rows = self.query("SELECT version FROM probe_items WHERE suite = ? ORDER BY version", suite)
+        return [row["version"] for row in rows]
+
     def anchor_scores(self, suite: str) -> list[float] | None:
         """The anchor's score of every item of a suite."""
         return self.item_scores(0, suite)

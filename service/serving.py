@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edge_es.answers import Answer, Row
 from edge_es.decode import Decoder
 from edge_es.feedback import Drawn
+from edge_es.meter import wait
 from edge_es.model import Base
 from edge_es.prefixes import Prefixes
 from edge_es.sidechannel import Weights
@@ -65,10 +66,26 @@ class Serving:
             choice.answer.cancelled = choice.generation.cancelled
         if self._decoder.readings:
             reading, began = self._base.costs.reading, time.perf_counter()
-            reading.took(self._decoder.read(reading.tokens()), time.perf_counter() - began)
+            read = self._decoder.read(reading.tokens())
+            wait(self._base.device)  # a GPU goes on by itself; the pace is of what it does, not of the asking
+            reading.took(read, time.perf_counter() - began)
             self._deliver()
         self._decoder.step()
         self._deliver()
+
+    @property
+    def reading(self) -> bool:
+        """Whether prompts wait to be read."""
+        return bool(self._decoder.readings)
+
+    def fail_reading(self, message: str) -> None:
+        """Ends those answers whose prompts were not read yet with an error; the others go on."""
+        waiting = {id(answer) for reading in self._decoder.readings for answer in reading.answers}
+        self._decoder.readings.clear()
+        for choice in self._choices:
+            if id(choice.answer) in waiting:
+                choice.generation.deliver(Piece(choice.index, "", (), choice.by.version, error=message))
+        self._choices = [choice for choice in self._choices if id(choice.answer) not in waiting]
 
     def fail(self, message: str) -> None:
         """Ends all answers with an error and starts afresh."""

@@ -325,15 +325,20 @@ class Teaching:
         return {key: scores for key, scores in found.items() if scores}
 
     def _best_version(self, suite: str) -> int | None:
+        """Of the versions that stand, the best on the items that all of them were scored on; those with less than half
+        of the most items are not compared, or a version that was good on the first few would be the best for ever."""
         taken = ledger.undone(self._store.rows())
         since = self._setting("learned_window", {"since": 0})["since"]
-        rows = [
-            row
-            for row in self._store.probe_results()
-            if row["suite"] == suite and row["kind"] != "loglik" and row["version"] >= since
-            if row["version"] not in taken
-        ]
-        return max(rows, key=lambda row: row["score"])["version"] if rows else None
+        scores = {
+            version: scores
+            for version in self._store.versions_probed_on(suite)
+            if version >= since and version not in taken
+            if (scores := self._store.item_scores(version, suite))
+        }
+        most = max(map(len, scores.values()), default=0)
+        scores = {version: some for version, some in scores.items() if 2 * len(some) >= most}
+        common = min(map(len, scores.values()), default=0)
+        return max(scores, key=lambda version: (sum(scores[version][:common]), version), default=None)
 
     def _setting(self, key: str, default: Any) -> Any:
         value = self._store.get_setting(key)

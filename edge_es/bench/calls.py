@@ -100,7 +100,7 @@ def step(it: Subject, number: int, rows: int | None = None) -> Step:
 
 def pieces(it: Subject) -> list[Piece]:
     """The rows of a step as batches: as many, and with the same common beginnings, as the step has."""
-    found = chunks(it.base, it.members // 2, it.texts, it.room)
+    found = run(chunks(it.base, it.members // 2, it.texts, it.room))
     return [Piece(chunk.batch(it.base, it.texts), 2 * len(chunk.pairs)) for chunk in found]
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
+from edge_es.meter import wait
+
 
 def clock(device: torch.device) -> float:
     """Seconds since some moment, when all that was asked of the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     return time.perf_counter()
 
 

@@ -16,14 +16,18 @@ have a time limit, schemas a budget of steps; an answer of over MAX_ANSWER chara
 OpenAI's `name` and `input` ("{{sample.output_text}}" only) are accepted and change nothing.
 """
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edge_es.errors import InputError
 from edge_es.graders import countdown, pattern, schema, text
+from edge_es.slices import Slices
 
 MAX_ANSWER = 20_000  # characters
+SLICE = 0.02  # seconds of grading after which a request may go
+PATIENCE = 1.0  # seconds that one grader may take for all of a batch's answers
 
 
 @dataclass(frozen=True)
@@ -73,3 +77,19 @@ def grade(grader: Mapping[str, Any], answer: str) -> float:
     if len(answer) > MAX_ANSWER:
         return 0.0
     return _KINDS[grader["type"]].score(grader, answer)
+
+
+def graded(given: Sequence[tuple[Mapping[str, Any], str]]) -> Slices[list[float]]:
+    """`grade` of every (grader, answer). A grader that takes over PATIENCE seconds scores 0 everywhere: scores of some
+    answers alone would be told as a difference between them."""
+    found, spent = [], dict.fromkeys((id(grader) for grader, _ in given), 0.0)
+    since = began = time.perf_counter()
+    for grader, answer in given:
+        found.append(grade(grader, answer) if spent[id(grader)] <= PATIENCE else 0.0)
+        now = time.perf_counter()
+        spent[id(grader)] += now - began
+        began = now
+        if now - since > SLICE:
+            yield
+            since = began = time.perf_counter()
+    return [0.0 if spent[id(grader)] > PATIENCE else score for (grader, _), score in zip(given, found, strict=True)]

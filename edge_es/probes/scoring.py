@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from edge_es import graders
 from edge_es.answers import Row, Sampling
 from edge_es.decode import generate
 from edge_es.errors import InputError
-from edge_es.graders import grade
 from edge_es.likelihood import AnswerScores, Text, kl, score
 from edge_es.memory import OPEN, Plan
 from edge_es.model import Base, encode_answer, encode_prompt
@@ -145,8 +145,10 @@ def _generation(base: Base, delta: Delta, encoded: Encoded, room: Plan) -> Slice
     graded = [i for i, item in enumerate(items) if item.grader is not None]
     if graded:
         prompts = [(encoded.texts[i].prompt, items[i].max_tokens) for i in graded]
-        for i, text in zip(graded, (yield from _greedy(base, delta, prompts, room)), strict=True):
-            primary[i] = torch.tensor(grade(items[i].grader or {}, text)).item()  # as a 32-bit float
+        said = yield from _greedy(base, delta, prompts, room)
+        given = [(items[i].grader or {}, text) for i, text in zip(graded, said, strict=True)]
+        for i, value in zip(graded, (yield from graders.graded(given)), strict=True):
+            primary[i] = torch.tensor(value).item()  # as a 32-bit float
     beside = {"loglik": _probability(scores.total)} if len(answered) == len(items) else {}
     return ItemScores("generation", primary, beside=beside)
 

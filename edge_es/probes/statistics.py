@@ -21,7 +21,8 @@ _Z = 1.959963984540054  # of a two-sided 95% interval
 
 @dataclass(frozen=True)
 class Retention:
-    """`now` over `reference`, turned round where lower is better, with a 95% interval. None: there is no ratio."""
+    """`now` over `reference`, turned round where lower is better, with a 95% interval. None: there is no ratio, or
+    nothing to tell an interval by."""
 
     value: float | None
     low: float | None
@@ -78,7 +79,7 @@ def retention(now: Scores, reference: Scores, lower_is_better: bool = False) -> 
         spread = math.sqrt((lost + won + 1) / ((n * x + 0.5) * (n * y + 0.5)))
         centre = math.log((n * x + 0.5) / (n * y + 0.5))
     elif x <= 0 or n < 2:
-        return Retention(ratio, ratio, ratio)
+        return Retention(ratio, None, None)  # one item, or a score of 0, says nothing of how it scatters
     else:
         spread = math.sqrt(float(((top / x - bottom / y) ** 2).sum()) / (n * (n - 1)))
         centre = math.log(ratio)

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,7 +74,7 @@ class Suite:
         """Made of held-out feedback; its reference is the best published version, not the anchor."""
         return self.name.startswith(LEARNED)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the items. Scores of a file that was edited since do not compare with the earlier ones."""
         return hashlib.sha256(repr((self.kind, self.items)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -197,7 +197,7 @@ def test_steps_shorten_as_feedback_is_solved(base: Base) -> None:
 def test_a_steps_noise_may_cost_protected_texts_so_much_and_no_more(base: Base) -> None:
     """The factor by its formula, and the alpha of a row: shorter by it, and the same after a restart."""
     search = SearchSection(population=16, sigma=0.1, alpha=0.4, step_kl=1e-4)
-    cost = 4.0**2 / 16 * 3e-3
+    cost = 2 * 4.0**2 / 16 * 3e-3
     assert bound(3e-3, search) == pytest.approx((1e-4 / cost) ** 0.5) and bound(3e-3, search) < 1
     assert bound(1e-6, search) == bound(None, search) == bound(0.0, search) == 1.0
     assert bound(3e-3, search.model_copy(update={"step_kl": None})) == 1.0

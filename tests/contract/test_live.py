@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,9 @@ from edge_es.state import State, Surroundings, resume
 from tests.contract.conftest import demonstrations
 from tests.contract.test_learner import configuration, start
 
-SEARCH = SearchSection(population=8, sigma=0.1, alpha=0.5, rank=2, max_rank=6, exploration="live", live_sigma=0.3)
+SEARCH = SearchSection(
+    population=8, sigma=0.1, alpha=0.5, rank=2, max_rank=6, exploration="live", live_sigma=0.3, step_kl=None
+)
 OPEN = GatesSection(canary_kl=None, min_reliability=-1)
 
 
@@ -103,7 +106,8 @@ def test_what_is_rated_higher_grows(base: Base) -> None:
     after = float(score_batch(base, batch, same_weights(base, state.delta, 1)).total)
     assert after > before + 1.0
     known = pooled(around.journal, around.journal.rows()[-1])
-    assert known is not None and known[0] > 0.3, "what a member does, its mirror image undoes"
+    # Eight members' mean alone made noise look like 0.14 until that was taken off: 0.3 was such a figure.
+    assert known is not None and known[0] > 0.1, "what a member does, its mirror image undoes"
 
 
 def test_a_step_costs_no_pass_but_the_canarys(base: Base) -> None:
@@ -212,10 +216,42 @@ def test_ratings_without_signal_make_no_version(base: Base, values: list[float],
     assert row.version is None and word in (row.reason or "") and after.delta.sha256 == state.delta.sha256
 
 
+def test_members_of_two_stocks_answer_side_by_side(base: Base) -> None:
+    """A long answer of the old stock is in the making when the next stock's first member is asked."""
+    state, around = begun(base)
+    stocks = [run(draw(state, first, around)) for first in (0, 4)]
+    some = [members(stock)[0][0] for stock in stocks]
+    prompt = encode_prompt(base, Prompt.user("hello"))
+    rows = [Row(prompt, weights, Sampling(12)) for weights in (some[0], state.delta, some[1])]
+    together = run(generate(base, rows))
+    assert [one.tokens for one in together] == [run(generate(base, [row]))[0].tokens for row in rows]
+
+
 def test_reliability_is_that_the_signs_of_a_pair_disagree() -> None:
-    assert reliability([(1.0, -1.0), (-2.0, 2.0)]) == pytest.approx(1.0)
-    assert reliability([(1.0, 1.0), (-1.0, -1.0)]) == pytest.approx(-1.0)
-    assert reliability([(1.0, 1.0), (1.0, -1.0)]) == 0.0 and reliability([(1.0, -1.0)]) is None
+    many = 10**9  # so that being centred on their own mean is nothing
+    assert reliability([(1.0, -1.0), (-2.0, 2.0)], many) == pytest.approx(1.0)
+    assert reliability([(1.0, 1.0), (-1.0, -1.0)], many) == pytest.approx(-1.0)
+    assert reliability([(1.0, 1.0), (1.0, -1.0)], many) == pytest.approx(0.0, abs=1e-6)
+    assert reliability([(1.0, -1.0), (-1.0, 1.0)], 4) == pytest.approx(1.0)
+    assert reliability([(1.0, -1.0)], many) is None
+
+
+def test_reliability_of_noise_is_0_in_the_mean_however_few_members_there_are() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(4000):
+        scores = rng.normal(size=8)
+        scores = (scores - scores.mean()) / scores.std()
+        found.append(reliability([(scores[i], scores[i + 1]) for i in range(0, 8, 2)], 8))
+    assert abs(float(np.mean([one for one in found if one is not None]))) < 0.02
+
+
+def test_what_weighs_nothing_says_nothing() -> None:
+    d = [Drawn(0, STEP, pair, sign, 0.1, "b") for pair in range(2) for sign in (1, -1)]
+    trusted = rated(d, [1.0, 0.0, 1.0, 0.0])
+    web = [replace(one, id=f"web-{one.id}", tags={"source": "web"}) for one in rated(d, [0.0, 1.0, 0.0, 1.0])]
+    weight = {"web": 0.0}
+    assert ratings([*trusted, *web], lambda source: weight.get(source or "", 1.0)) == ratings(trusted)
     d = [Drawn(0, STEP, pair, sign, 0.1, "b") for pair in range(3) for sign in (1, -1)]
     mixed = [*rated(d[:4], [1.0, 0.0, 1.0, 0.0], "a"), *rated(d[2:], [10.0, 10.0, 10.0, 10.0], "b")]
     found = ratings(mixed)  # metrics are standardised each by itself; one that ties says nothing

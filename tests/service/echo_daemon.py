@@ -48,6 +48,7 @@ class EchoEngine:
         self.store = store
         self.base: Any = SimpleNamespace(tokenizer=Bytes(), context=CONTEXT, end_ids=(END,), pad_id=END)
         self.ready, self.failure, self.busy = True, None, False
+        self.beat = time.monotonic()
         self.token_seconds = 0.0
         self.breaks: str | None = None
         self.woken, self.decoded = 0, 0

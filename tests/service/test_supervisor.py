@@ -87,6 +87,12 @@ def test_the_server_tells_ready_once_then_that_it_lives_then_that_it_stops(
     heard = [supervisor.recv(4096).decode() for _ in range(3)]
     assert heard[0].startswith("READY=1\nSTATUS=serves pocket") and daemon.url in heard[0]
     assert heard[1:] == ["WATCHDOG=1"] * 2
+    daemon.engine.beat -= 1e6
+    asyncio.run(_ticks(server, 2))
+    supervisor.settimeout(0)
+    with pytest.raises(BlockingIOError):  # the device thread hangs, though the API answers
+        supervisor.recv(4096)
+    supervisor.settimeout(10)
     monkeypatch.setattr("threading.Timer.start", lambda _: None)
     server.handle_exit(signal.SIGTERM, None)
     assert supervisor.recv(4096) == b"STOPPING=1"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge_es import graders
 from edge_es.errors import InputError
 from edge_es.graders import countdown, schema, text
+from edge_es.slices import run
 
 SAMPLES: dict[str, tuple[dict[str, Any], str]] = {  # a grader and an answer that scores 1
     "eq": ({"type": "string_check", "operation": "eq", "reference": "Paris"}, "Paris"),
@@ -391,3 +392,17 @@ def test_countdown_agrees_with_python_on_whole_numbers(data: st.DataObject) -> N
         graders.validate(grader)
         assert graders.grade(grader, expression) == 1.0
         assert graders.grade({**grader, "numbers": [*numbers, 1][:12]}, expression) == float(len(numbers) >= 12)
+
+
+def test_grading_goes_in_slices_and_a_grader_that_takes_too_long_tells_nobody_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = iter(range(10**6))  # a grade takes a second of this clock
+    monkeypatch.setattr("edge_es.graders.time.perf_counter", lambda: float(next(now)))
+    slow = {"type": "string_check", "operation": "eq", "reference": "a"}
+    quick = {"type": "string_check", "operation": "eq", "reference": "b"}
+    given = [(slow, "a"), (slow, "c"), (slow, "a"), (quick, "b")]
+    slices, parts = graders.graded(given), 0
+    while (found := next(slices, "a slice") if parts < 4 else run(slices)) is None:
+        parts += 1
+    assert found == [0.0, 0.0, 0.0, 1.0] and parts == 4

@@ -232,6 +232,7 @@ class Feedback(Submission):
     inference_id: Uuid | None = None
     episode_id: Text | None = None
     input: Input | None = None
+    output: Text | None = None  # with `input`: the answer that is rated, given by whomever
     metric_name: str
     value: Any  # its type depends on the metric: service.resolve
 

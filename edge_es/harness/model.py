@@ -119,7 +119,9 @@ class EdgeLM(TemplateLM):  # type: ignore[misc]
         limit, temperature = int(kwargs["max_gen_toks"]), float(kwargs.get("temperature") or 0.0)
         unknown = set(kwargs) - {"max_gen_toks", "temperature", "until", "do_sample", "top_p"}
         if unknown:
-            raise InputError(f"generation_kwargs: edge-es has no {sorted(unknown)[0]}; leave it out", "generation_kwargs")
+            raise InputError(
+                f"generation_kwargs: edge-es has no {sorted(unknown)[0]}; leave it out", "generation_kwargs"
+            )
         if limit >= self.base.context:
             raise InputError(
                 f"max_gen_toks: {limit} leave no room for a prompt in a context of {self.base.context}; state less",

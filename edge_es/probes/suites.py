@@ -4,15 +4,15 @@ Knows no model and imports no torch. One file is one suite, named by the file, o
 
 | kind | an item |
 | --- | --- |
-| generation | {"prompt" or "messages", "answer" and/or "grader"}; "max_tokens" bounds what is generated for a grader; \
-"ended": false, of a raw prompt with an answer: the text goes on after the answer |
-| choice | {"prompt" or "messages", "choices": [texts], "label": index of the right one}; "delimiter": what stands between \
-a raw prompt and a choice, a space by default |
+| generation | {"prompt" or "messages", "answer" and/or "grader"}; "max_tokens" bounds what is generated for a grader |
+| choice | {"prompt" or "messages", "choices": [texts], "label": index of the right one} |
 | perplexity | {"text"}, or {"kind": "perplexity", "prompt" or "messages", "answer"} |
 | kl | {"kind": "kl", "prompt" or "messages"}; with "answer" the KL is measured on the answer, else on the prompt |
 
 A "prompt" is what a user says: it goes through the chat template of a model that has one. With "raw": true it is text
-that is continued as it stands. `id` may be given and is ignored; any other key is an error.
+that is continued as it stands: its choices may have a "delimiter" before them (a space by default), and with "ended":
+false the text of a generation item goes on after the answer. `id` may be given and is ignored; any other key is an
+error.
 """
 
 import hashlib

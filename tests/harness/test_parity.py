@@ -1,4 +1,4 @@
-"""The same decisions on HellaSwag by lm-evaluation-harness's own model, by edge-es as its model, and by edge-es's scorer.
+"""The same decisions on HellaSwag by lm-evaluation-harness's model, by edge-es as its model, and by edge-es's scorer.
 
 A hundred items by default; all of them, which takes some minutes:
 `EDGE_ES_HELLASWAG=1000 python -m pytest tests/harness/test_parity.py -s`
@@ -32,7 +32,9 @@ def by_harness(model: Any, folder: Path) -> list[list[float]]:
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(folder))
-    found = lm_eval.simple_evaluate(model=model, tasks=["swag"], task_manager=manager, log_samples=True, bootstrap_iters=0)
+    found = lm_eval.simple_evaluate(
+        model=model, tasks=["swag"], task_manager=manager, log_samples=True, bootstrap_iters=0
+    )
     samples = sorted(found["samples"]["swag"], key=lambda one: one["doc_id"])
     return [[float(answer[0]) for answer in sample["filtered_resps"]] for sample in samples]
 

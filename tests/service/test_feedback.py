@@ -85,6 +85,15 @@ def test_a_rating_is_of_the_served_answer_and_larger_is_better(
     assert event.exchanges == (Exchange(Prompt.user("2 + 2?"), "2 + 2?"),)
 
 
+def test_a_rating_may_be_of_an_answer_given_elsewhere(daemon: Daemon) -> None:
+    body = {"input": SHOWN["input"], "output": "5", "metric_name": "thumbs", "value": False}
+    event_id = daemon.client.post("/v1/feedback", json=body).json()["feedback_id"]
+    (event,) = stored(daemon)
+    assert event == Event(event_id, "rating", (Exchange(Prompt.user("2 + 2?"), "5"),), metric="thumbs", value=-1.0)
+    fate = daemon.client.get(f"/v1/feedback/{event_id}").json()
+    assert fate["feedback"] == body
+
+
 def test_a_rating_of_an_episode_speaks_of_all_its_answers(daemon: Daemon) -> None:
     serve_one(daemon, "s1")
     serve_one(daemon, "s1", max_tokens=2)

@@ -2,3 +2,5 @@
 
 Needs `pip install 'edge-es[lm-eval]'`; nothing else of the library imports this package.
 """
+
+PREFIX = "lm-eval:"  # of a task where a suite is named

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_es.errors import InputError
+from edge_es.harness import PREFIX
 
-PREFIX = "lm-eval:"
 LIMIT = 400  # items: enough to see a drop of 11 of them (`probes.verdicts`)
 
 

@@ -21,8 +21,8 @@ class Detectable:
 
 
 def smallest_drop(anchor: Scores, limits: Limits | None = None) -> Detectable:
-    """Of 0/1 scores, (items,). Lost items are taken evenly from both halves, as chance would on average: in a real
-    drop they lie less evenly, so that it takes a few more."""
+    """Of 0/1 scores, (items,). Lost items are taken evenly from both halves, as they lie on average. Where they lie
+    unevenly it takes one or two less (11 of 400 at best), or more."""
     limits = limits or Limits()
     half = first_half(len(anchor))
     sides = [np.flatnonzero((anchor > 0) & side) for side in (half, ~half)]
@@ -45,7 +45,7 @@ def warnings(kind: str, anchor: list[float], limits: Limits | None = None) -> li
     scores = np.asarray(anchor, dtype=np.float64)
     if kind == "kl":
         return ["a kl suite warns of drift and is never a reason to roll back; add one of another kind, too"]
-    found = []
+    found: list[str] = []
     if kind == "perplexity":
         return found if len(scores) >= 16 else [f"{len(scores)} texts are few: a test on half of them can show little"]
     if not np.isin(scores, (0.0, 1.0)).all():  # grades

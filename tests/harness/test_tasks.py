@@ -57,9 +57,9 @@ def test_what_no_suite_can_hold_is_named(make_task: Any) -> None:
         converted(make_task, output="generate_until", more="", metrics=("exact_match",))
     with pytest.raises(InputError, match="no single right choice"):
         converted(make_task, [{**row, "label": 7} for row in ROWS])
-    with pytest.raises(InputError, match="no task of this harness"):
-        from edge_es.harness.tasks import load_task
+    from edge_es.harness.tasks import load_task
 
+    with pytest.raises(InputError, match="no task of this harness"):
         load_task("no-such-task")
 
 

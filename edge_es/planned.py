@@ -5,7 +5,7 @@ tests hold these figures to what it measures of small shapes. All sizes are byte
 
 | what | formula |
 | --- | --- |
-| linears in nf4 | half a byte a weight, a byte of scale for 64, four for 256 scales, two codebooks each (bitsandbytes) |
+| linears in nf4 | half a byte a weight, a byte of scale for 64, four for 256 scales, two codebooks (bitsandbytes) |
 | all others | two bytes: embeddings, an untied head, norms, biases |
 | keys and values | 2 * (layers + 1) * key-value heads * head size * 2 a token; the one more is a layer that grows |
 | delta | fp32, both sides of every target, twice: as learned and as read, and once more for a candidate |

@@ -56,6 +56,7 @@ def feedback_schema(metrics: Mapping[str, MetricSection]) -> dict[str, Any]:
         for target in targets:
             others = {other: NULL for other in TARGETS if other != target}
             said = {"metric_name": {"enum": names}, "value": value, target: TARGETS[target], "output": NULL}
+            said["internal"] = {"enum": [False, None], "description": "sent by TensorZero's client"}
             required = ["metric_name", "value", target]
             if target == "input" and not set(names) & {"demonstration", "preference", "comment"}:
                 said["output"] = {**TEXT, "description": "the rated answer"}

@@ -233,6 +233,7 @@ class Feedback(Submission):
     episode_id: Text | None = None
     input: Input | None = None
     output: Text | None = None  # with `input`: the answer that is rated, given by whomever
+    internal: Literal[False] | None = None  # TensorZero's client sends it
     metric_name: str
     value: Any  # its type depends on the metric: service.resolve
 

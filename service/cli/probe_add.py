@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,10 +83,10 @@ def _content(source: str, limit: int, shots: int | None, tasks: Path | None) -> 
         if not path.is_file():
             raise typer.BadParameter(f"{source} does not exist", param_hint="FILE")
         return path.stem, lines_of(path)
-    try:
-        from edge_es.harness.tasks import items, load_task, suite_name
-    except ModuleNotFoundError:
-        raise EdgeError(f"{source} needs lm-evaluation-harness: pip install 'edge-es[lm-eval]'") from None
+    if find_spec("lm_eval") is None:
+        raise EdgeError(f"{source} needs lm-evaluation-harness: pip install 'edge-es[lm-eval]'")
+    from edge_es.harness.tasks import items, load_task, suite_name
+
     task = source.removeprefix(PREFIX)
     lines = items(load_task(task, tasks), task, limit, shots)
     return suite_name(task), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()

@@ -84,7 +84,5 @@ def test_another_suite_of_the_name_and_a_missing_file_are_refused(folder: Path, 
 def test_a_harness_task_needs_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    for name in [name for name in sys.modules if name.split(".")[0] == "lm_eval" or name == "edge_es.harness.tasks"]:
-        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)  # as where it is not installed
     assert "pip install 'edge-es[lm-eval]'" in add("lm-eval:hellaswag", "--preview", 0, status=1)

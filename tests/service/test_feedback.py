@@ -114,6 +114,15 @@ def test_a_served_prompt_may_be_demonstrated_and_preferred(daemon: Daemon) -> No
     ]
 
 
+def test_what_a_tensorzero_client_sends_is_taken(daemon: Daemon) -> None:
+    """As its client for Python, 2026.6, writes it: fields that are not used come as null, false or empty."""
+    unused = {"episode_id": None, "internal": False, "tags": {}, "dryrun": None}
+    body = {"inference_id": serve_one(daemon), "metric_name": "thumbs", "value": True, **unused}
+    assert daemon.client.post("/feedback", json=body).status_code == 200
+    assert [event.kind for event in stored(daemon)] == ["rating"]
+    refused(daemon.client.post("/feedback", json={**body, "internal": True}), 422, "internal")
+
+
 def test_a_comment_is_kept_and_not_learned_from(daemon: Daemon) -> None:
     body = {"inference_id": serve_one(daemon), "metric_name": "comment", "value": "nice"}
     event_id = daemon.client.post("/v1/feedback", json=body).json()["feedback_id"]

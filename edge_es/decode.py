@@ -216,9 +216,11 @@ class Decoder:
         self._mask, self._cache = mask[:, first:], chosen(self._cache, index, first)
 
     def _remember(self) -> None:
-        """Keeps what was read and said in the rows that have ended. A member's are of no use: it answers once."""
+        """Keeps what was read and said in the rows that have ended. A member's are of no use: it answers once; nor are
+        those of prompts that were read for their own sake, which nobody goes on with."""
         for i, answer in enumerate(self.answers):
-            if self.prefixes is not None and answer.finish is not None and isinstance(answer.row.weights, Delta):
+            ended = answer.finish is not None and not answer.row.sampling.echo
+            if self.prefixes is not None and ended and isinstance(answer.row.weights, Delta):
                 tokens = (*answer.row.prompt, *answer.tokens[:-1])  # the last one was never read
                 cache = columns_of(self._cache, i, self._mask[i].bool())
                 self.prefixes.keep(answer.row.weights, tokens, cache)

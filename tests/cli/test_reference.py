@@ -1,6 +1,8 @@
 """docs/reference/ says what the code does; the documents' commands and links exist."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,14 @@ def test_commands_that_a_page_names_exist(page: Path) -> None:
         parts = command.split()
         shorter = [f"edge-es {' '.join(parts[:n])}" for n in (2, 1) if n <= len(parts)]
         assert any(one in words for one in shorter), f"{page.name}: edge-es{command}"
+
+
+def test_the_recipe_for_arithmetic_makes_a_suite(tmp_path: Path) -> None:
+    from edge_es.probes.suites import load_suite
+
+    text = (ROOT / "docs" / "probes.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r'`python -c "(.*)" > sums.jsonl`', text)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (tmp_path / "sums.jsonl").write_text(done.stdout)
+    suite = load_suite(tmp_path / "sums.jsonl")
+    assert (suite.kind, len(suite.items)) == ("generation", 400)

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LESS = {"EDGE_ES_LEARN__MAX_USES": "1", "EDGE_ES_SEARCH__POPULATION": "4", "EDGE_ES_PROBES__SUITES": "[]"}
+LESS = {  # one step or two, and no suites but the tutorial's own
+    "EDGE_ES_LEARN__MAX_USES": "1",
+    "EDGE_ES_LEARN__BATCH": "64",
+    "EDGE_ES_LEARN__GROUPS": "1",
+    "EDGE_ES_SEARCH__POPULATION": "4",
+    "EDGE_ES_SEARCH__FOCUS": "false",
+    "EDGE_ES_SEARCH__RENEW": "0",
+    "EDGE_ES_GATES__MIN_RELIABILITY": "-1",
+    "EDGE_ES_GATES__MAX_TIE_RATE": "1",
+    "EDGE_ES_PROBES__SUITES": "[]",
+}
 
 
 def blocks() -> list[str]:

@@ -67,7 +67,7 @@ def _kept(state_dir: Path | None) -> str | None:
         if own is None:
             import platformdirs
 
-            own = platformdirs.user_data_dir("edge-es")
+            own = platformdirs.user_data_dir("edge-es", appauthor=False)
         state_dir = Path(own).expanduser()
     try:
         kept = json.loads((state_dir / "tokens.json").read_text(encoding="utf-8"))

@@ -32,7 +32,9 @@ def load_task(name: str, folder: Path | None = None) -> Any:
     """The harness's task. folder: of further task files (YAML). Raises InputError for what is no single task."""
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=str(folder) if folder else None)
+    manager = TaskManager(include_path=str(folder), include_defaults=False) if folder else TaskManager()
+    if folder and name not in manager.all_subtasks:  # to look through the harness's own takes a while
+        manager = TaskManager(include_path=str(folder))
     if name not in manager.all_subtasks:
         what = "a group of tasks; add them one by one" if name in manager.all_tasks else "no task of this harness"
         raise InputError(f"{PREFIX}{name}: '{name}' is {what}; `lm_eval ls tasks` lists them", "task")

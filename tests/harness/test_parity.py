@@ -31,7 +31,7 @@ def by_harness(model: Any, folder: Path) -> list[list[float]]:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=str(folder))
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
     found = lm_eval.simple_evaluate(
         model=model, tasks=["swag"], task_manager=manager, log_samples=True, bootstrap_iters=0
     )

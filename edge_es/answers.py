@@ -16,7 +16,8 @@ CONTEXT = 4  # tokens before new ones that are decoded with them
 class Sampling:
     """How one row's tokens are drawn. temperature 0 is greedy. stop: the answer ends before any of these strings.
 
-    top: how many alternatives to report a token; -1 reports no log-probabilities at all.
+    top: how many alternatives to report a token; -1 reports no log-probabilities at all. echo: report the prompt's
+    tokens, too. max_tokens 0 reads the prompt and says nothing.
     """
 
     max_tokens: int = 256
@@ -25,6 +26,7 @@ class Sampling:
     seed: int = 0
     stop: tuple[str, ...] = ()
     top: int = -1
+    echo: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,15 @@ class TokenLogprob:
 
 @dataclass
 class Answer:
-    """A row's answer as it grows. text: what may be shown so far; finish: 'stop' or 'length' once it has ended."""
+    """A row's answer as it grows. text: what may be shown so far; finish: 'stop' or 'length' once it has ended.
+
+    prompt_logprobs: with `echo`, of the prompt's tokens from the second on, once the prompt is read.
+    """
 
     row: Row
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     text: str = ""
     finish: Literal["stop", "length"] | None = None
     cancelled: bool = False
@@ -75,6 +81,18 @@ def drawn(logits: torch.Tensor, sampling: Sampling, uniform: float) -> int:
     cumulative = probs.cumsum(-1)
     at = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
     return int(order[min(at, len(order) - 1)])
+
+
+def logprobs_of(logits: torch.Tensor, targets: torch.Tensor, top: int) -> list[TokenLogprob]:
+    """Of one row's tokens. logits: (tokens, vocabulary) fp32, each before its target; targets: (tokens,) int64."""
+    logprobs = logits.log_softmax(-1)
+    own = logprobs.gather(-1, targets[:, None])[:, 0].tolist()
+    best = logprobs.topk(min(top, logprobs.shape[-1])) if top else None
+    ids, values = (best.indices.tolist(), best.values.tolist()) if best is not None else ([()] * len(own),) * 2
+    return [
+        TokenLogprob(token, value, tuple(zip(some, others, strict=True)))
+        for token, value, some, others in zip(targets.tolist(), own, ids, values, strict=True)
+    ]
 
 
 def settle(base: Base, answer: Answer, shows: bool) -> None:

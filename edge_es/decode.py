@@ -7,11 +7,11 @@ belong to the row's weights: they are never shared between rows, so no version e
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from edge_es.answers import Answer, Row, TokenLogprob, drawn, settle
+from edge_es.answers import Answer, Row, TokenLogprob, drawn, logprobs_of, settle
 from edge_es.cache import KeysValues, chosen, columns_of, pad_left, stacked
 from edge_es.meter import out_of_memory
 from edge_es.model import Base
@@ -20,6 +20,8 @@ from edge_es.sidechannel import MixedRows
 from edge_es.slices import Slices
 from edge_es.spaces.delta import Delta
 
+ECHOED = 2**24  # logits of a prompt that are looked at together: 64 MiB
+
 
 @dataclass
 class Reading:
@@ -27,6 +29,7 @@ class Reading:
 
     rows: (answers,) which row of the batch each one's prompt is; equal prompts under the same weights share a row.
     ids: (rows, seq) what was not read before, padded on the left. mask: (rows, past + seq). at: columns read so far.
+    echoed: of each row, its tokens so far, where an answer wants to know of the prompt's; else empty.
     """
 
     answers: list[Answer]
@@ -36,6 +39,7 @@ class Reading:
     weights: MixedRows
     cache: KeysValues
     at: int = 0
+    echoed: list[list[TokenLogprob]] = field(default_factory=list)
 
 
 class Decoder:
@@ -64,10 +68,10 @@ class Decoder:
         joined = [Answer(row) for row in rows]
         if not joined:
             return joined
-        seen: dict[tuple[int, tuple[int, ...]], int] = {}
-        places = [seen.setdefault((id(row.weights), row.prompt), len(seen)) for row in rows]
+        seen: dict[tuple[int, tuple[int, ...], bool], int] = {}
+        places = [seen.setdefault((id(row.weights), row.prompt, row.sampling.echo), len(seen)) for row in rows]
         unique = [rows[places.index(at)] for at in range(len(seen))]
-        known = [self.prefixes.find(row.weights, row.prompt) if self.prefixes else (0, []) for row in unique]
+        known = [self._find(row) for row in unique]
         for answer, place in zip(joined, places, strict=True):
             answer.reused = known[place][0]
         rest = [row.prompt[length:] for row, (length, _) in zip(unique, known, strict=True)]
@@ -82,6 +86,8 @@ class Decoder:
         weights = MixedRows([row.weights for row in unique], device)
         cache = self._known(known) if past else []
         reading = Reading(joined, torch.tensor(places, device=device), ids.to(device), mask.to(device), weights, cache)
+        if any(row.sampling.echo for row in unique):
+            reading.echoed = [[] for _ in unique]
         self.readings.append(reading)
         return joined
 
@@ -94,17 +100,26 @@ class Decoder:
             return 0
         reading = self.readings[0]
         rows, rest = reading.ids.shape
+        if reading.echoed:
+            most = min(most or rows * rest, ECHOED // self.base.vocabulary)
         end = rest if most is None else min(rest, reading.at + max(1, most // rows))
         mask = reading.mask[:, : reading.mask.shape[1] - rest + end]
-        logits, cache = self._forward(reading.ids[:, reading.at : end], mask, reading.cache, reading.weights)
+        ids = reading.ids[:, reading.at : end]
+        every, cache = self._forward(ids, mask, reading.cache, reading.weights, last=not reading.echoed)
+        told = _echoes(reading, every, end)
         read = rows * (end - reading.at)
         if end < rest:
             reading.cache, reading.at = cache, end
+            _keep_echoes(reading, told)
             self.readings.rotate(-1)
             return read
         self._join(replace(reading, cache=cache))
         self.readings.popleft()
-        self._take(reading.answers, logits[reading.rows])
+        _keep_echoes(reading, told)
+        for answer, row in zip(reading.answers, reading.rows.tolist() if reading.echoed else (), strict=False):
+            if answer.row.sampling.echo:
+                answer.prompt_logprobs = reading.echoed[row]
+        self._take(reading.answers, every[:, -1][reading.rows])
         self._drop_finished()
         return read
 
@@ -121,7 +136,7 @@ class Decoder:
             self._rows = MixedRows([answer.row.weights for answer in moved], self.base.device)
         logits, self._cache = self._forward(last, mask, self._cache, self._rows)
         self._mask = mask
-        self._take(moved, logits)
+        self._take(moved, logits[:, -1])
         self._drop_finished()
         return moved
 
@@ -132,8 +147,9 @@ class Decoder:
         mask: torch.Tensor,
         cache: KeysValues,
         rows: MixedRows,
+        last: bool = True,
     ) -> tuple[torch.Tensor, KeysValues]:
-        """Logits of the last position (rows, vocabulary) fp32, and the grown cache."""
+        """Logits (rows, columns, vocabulary) fp32 of the last column or of all, and the grown cache."""
         from transformers import DynamicCache
 
         past = DynamicCache()
@@ -147,9 +163,13 @@ class Decoder:
                 position_ids=positions,
                 past_key_values=past,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=1 if last else 0,  # 0: all
             )
-        return out.logits[:, -1].float(), [(layer.keys, layer.values) for layer in past.layers]
+        return out.logits.float(), [(layer.keys, layer.values) for layer in past.layers]
+
+    def _find(self, row: Row) -> tuple[int, KeysValues]:
+        """What was read before of this row's prompt; nothing where it is read for its own sake."""
+        return self.prefixes.find(row.weights, row.prompt) if self.prefixes and not row.sampling.echo else (0, [])
 
     def _known(self, known: Sequence[tuple[int, KeysValues]]) -> KeysValues:
         """What was read before of each row, side by side; rows without it are all padding."""
@@ -174,6 +194,9 @@ class Decoder:
         logprobs = logits.log_softmax(-1) if any(a.row.sampling.top >= 0 for a in answers) else None
         for i, answer in enumerate(answers):
             sampling = answer.row.sampling
+            if sampling.max_tokens == 0:
+                answer.finish = "length"
+                continue
             if sampling.temperature > 0:
                 tokens[i] = drawn(logits[i], sampling, answer.draw())
             answer.tokens.append(tokens[i])
@@ -199,12 +222,35 @@ class Decoder:
         self._mask, self._cache = mask[:, first:], chosen(self._cache, index, first)
 
     def _remember(self) -> None:
-        """Keeps what was read and said in the rows that have ended. A member's are of no use: it answers once."""
+        """Keeps what was read and said in the rows that have ended. A member's are of no use: it answers once; nor are
+        those of prompts that were read for their own sake, which nobody goes on with."""
         for i, answer in enumerate(self.answers):
-            if self.prefixes is not None and answer.finish is not None and isinstance(answer.row.weights, Delta):
+            ended = answer.finish is not None and not answer.row.sampling.echo
+            if self.prefixes is not None and ended and isinstance(answer.row.weights, Delta):
                 tokens = (*answer.row.prompt, *answer.tokens[:-1])  # the last one was never read
                 cache = columns_of(self._cache, i, self._mask[i].bool())
                 self.prefixes.keep(answer.row.weights, tokens, cache)
+
+
+def _echoes(reading: Reading, logits: torch.Tensor, end: int) -> list[list[TokenLogprob]]:
+    """Of each row, the log-probabilities of the tokens behind the columns of these logits, (rows, columns, vocabulary);
+    empty where nobody asked."""
+    past = reading.mask.shape[1] - reading.ids.shape[1]
+    till = min(end + 1, reading.ids.shape[1])  # the last token of all predicts nothing that was asked
+    told: list[list[TokenLogprob]] = [[] for _ in reading.echoed]
+    for row in range(len(told)):
+        first = reading.ids.shape[1] - int(reading.mask[row, past:].sum())  # the row's own first token
+        begin = max(reading.at, first)
+        if begin + 1 < till:
+            targets = reading.ids[row, begin + 1 : till]
+            top = max(answer.row.sampling.top for answer in reading.answers)
+            told[row] = logprobs_of(logits[row, begin - reading.at : till - 1 - reading.at], targets, max(0, top))
+    return told
+
+
+def _keep_echoes(reading: Reading, told: Sequence[list[TokenLogprob]]) -> None:
+    for echoed, some in zip(reading.echoed, told, strict=True):
+        echoed += some
 
 
 def generate(base: Base, rows: Sequence[Row], max_rows: int = 256) -> Slices[list[Answer]]:

@@ -89,6 +89,11 @@ class Base:
         return self.layers if "all-linear" in modules or not named else named
 
     @cached_property
+    def vocabulary(self) -> int:
+        """How many tokens there are logits of; token ids are below it."""
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @cached_property
     def weight_bytes(self) -> int:
         """Bytes that the weights occupy on the device."""
         return sum(t.numel() * t.element_size() for _, t in _tensors(self.model))

@@ -25,6 +25,7 @@ from service.store import Answer, StoredCompletion
 
 if TYPE_CHECKING:
     from edge_es.answers import TokenLogprob
+    from edge_es.model import Base
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,19 +36,22 @@ MAX_EPISODE = 128  # characters of X-Session-Id
 class Choice:
     """One answer as it grows."""
 
+    prompt_ids: tuple[int, ...]
     text: str = ""
     tokens: int = 0
     logprobs: list["TokenLogprob"] = field(default_factory=list)
+    prompt_logprobs: list["TokenLogprob"] = field(default_factory=list)
     finish_reason: str | None = None
 
 
 @dataclass
 class Answering:
-    """A request that is being answered. version, member: known from the first piece on."""
+    """A request that is being answered. version, member: known from the first piece on. prompt: None where what is
+    asked for is a measurement, which is not kept: nobody rates it."""
 
     context: Context
     kind: Literal["chat", "text"]
-    prompt: Prompt
+    prompt: Prompt | None
     episode: str | None
     generation: Generation
     queue: "asyncio.Queue[Piece]"
@@ -64,7 +68,7 @@ class Answering:
 
     def usage(self) -> dict[str, int]:
         """OpenAI's token counts."""
-        prompt, answers = len(self.generation.prompt_ids), sum(choice.tokens for choice in self.choices)
+        prompt, answers = _prompt_tokens(self.generation), sum(choice.tokens for choice in self.choices)
         return {"prompt_tokens": prompt, "completion_tokens": answers, "total_tokens": prompt + answers}
 
     def head(self, kind: str) -> dict[str, Any]:
@@ -104,23 +108,28 @@ async def begin(context: Context, request: Request, body: AnswerRequest, kind: L
     if number > context.config.serve.max_rows:
         raise InputError(f"n: at most {context.config.serve.max_rows} (serve.max_rows)", "n")
     episode = _episode(request)
-    prompt = body.asked()
+    asked = body.asked()
+    if len(asked) * number > context.config.serve.max_rows:
+        most = f"at most {context.config.serve.max_rows} (serve.max_rows) prompts at once, times `n`"
+        raise InputError(f"prompt: {most}", "prompt")
     from edge_es.answers import Sampling
-    from edge_es.model import encode_prompt
 
-    base = context.engine.base
-    prompt_ids = await run_in_threadpool(encode_prompt, base, prompt)
+    base, limit = context.engine.base, body.token_limit()
+    wanted = context.config.serve.max_tokens if limit is None else limit
+    # As OpenAI has it: the choices of the first prompt, then those of the second.
+    prompts = [ids for ids in await run_in_threadpool(_encoded, base, asked, wanted) for _ in range(number)]
     seed = secrets.randbits(63) if body.seed is None else body.seed % 2**64
     samplings = [
         Sampling(
-            max_tokens=min(body.token_limit() or context.config.serve.max_tokens, base.context - len(prompt_ids)),
+            max_tokens=min(wanted, base.context - len(ids)),
             temperature=1.0 if body.temperature is None else body.temperature,
             top_p=1.0 if body.top_p is None else body.top_p,
             seed=(seed + choice) % 2**64,
             stop=tuple(body.stop or ()),
             top=body.alternatives(),
+            echo=body.echoes() and body.alternatives() >= 0,
         )
-        for choice in range(number)
+        for choice, ids in enumerate(prompts)
     ]
     queue: asyncio.Queue[Piece] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -129,10 +138,37 @@ async def begin(context: Context, request: Request, body: AnswerRequest, kind: L
         with suppress(RuntimeError):  # the loop is gone: nobody listens any more
             loop.call_soon_threadsafe(queue.put_nowait, piece)
 
-    generation = Generation(uuid7(), prompt_ids, samplings, deliver, repeatable=body.seed is not None)
+    measured = body.echoes() or not isinstance(asked[0], Prompt) or len(asked) > 1
+    repeatable = body.seed is not None or measured
+    own = tuple(prompts) if len(asked) > 1 else ()
+    generation = Generation(uuid7(), max(prompts, key=len), samplings, deliver, repeatable, prompts=own)
     context.engine.submit(generation)
-    choices = [Choice() for _ in range(number)]
-    return Answering(context, kind, prompt, episode, generation, queue, choices)
+    kept = asked[0] if isinstance(asked[0], Prompt) and not measured else None
+    return Answering(context, kind, kept, episode, generation, queue, [Choice(ids) for ids in prompts])
+
+
+def _encoded(base: "Base", asked: "list[Prompt | list[int]]", wanted: int) -> list[tuple[int, ...]]:
+    """Token ids of each prompt. Raises InputError where one does not fit, or has a token that is none."""
+    from edge_es.model import encode_prompt
+
+    room = min(1, wanted)
+    found = []
+    for prompt in asked:
+        if isinstance(prompt, Prompt):
+            found.append(encode_prompt(base, prompt, room))
+            continue
+        if max(prompt) >= base.vocabulary:
+            raise InputError(f"prompt: there is no token {max(prompt)}; ids go to {base.vocabulary - 1}", "prompt")
+        if len(prompt) + room > base.context:
+            held = f"{room} must be left for the answer, but the context holds {base.context}"
+            raise InputError(f"prompt: it has {len(prompt)} tokens and {held}; shorten it", "prompt")
+        found.append(tuple(prompt))
+    return found
+
+
+def _prompt_tokens(generation: Generation) -> int:
+    """Tokens of all prompts; a prompt with several choices counts once, as OpenAI counts."""
+    return sum(map(len, set(generation.prompts))) if generation.prompts else len(generation.prompt_ids)
 
 
 async def pieces(answering: Answering) -> AsyncIterator[Piece | None]:
@@ -151,7 +187,8 @@ async def pieces(answering: Answering) -> AsyncIterator[Piece | None]:
                 continue
             if piece.error is not None:
                 raise ApiError(500, piece.error, code="engine_failed")
-            piece = replace(piece, logprobs=_spoken(answering, piece))
+            if not answering.generation.samplings[piece.choice].echo:
+                piece = replace(piece, logprobs=_spoken(answering, piece))
             _take(answering, piece)
             if all(choice.finish_reason is not None for choice in answering.choices):
                 await run_in_threadpool(_keep, answering)
@@ -170,18 +207,21 @@ def _take(answering: Answering, piece: Piece) -> None:
     metrics = answering.context.metrics
     if all(choice.tokens == 0 for choice in answering.choices):
         metrics.first_token.observe(answering.watch.seconds())
-        metrics.prompt_tokens.inc(len(answering.generation.prompt_ids))
+        metrics.prompt_tokens.inc(_prompt_tokens(answering.generation))
     metrics.completion_tokens.inc(len(piece.tokens))
     answering.version, answering.member = piece.version, piece.member
     choice = answering.choices[piece.choice]
     choice.text += piece.text
     choice.tokens += len(piece.tokens)
     choice.logprobs += piece.logprobs
+    choice.prompt_logprobs += piece.prompt_logprobs
     choice.finish_reason = piece.finish_reason
 
 
 def _keep(answering: Answering) -> None:
     """Stores the completion, so that feedback can name it. A disk that refuses does not keep the answer back."""
+    if answering.prompt is None:
+        return
     usage = answering.usage()
     completion = StoredCompletion(
         id=answering.id,

@@ -20,7 +20,7 @@ class Piece:
     """Some more of one choice's answer. The last piece of a choice has a `finish_reason`, or an `error`.
 
     text: what may be shown since the last piece. version: the one that answers, itself or by its member; the same in
-    all pieces, as the member is.
+    all pieces, as the member is. prompt_logprobs: in the first piece, where the request asks for its prompt's.
     """
 
     choice: int
@@ -31,12 +31,14 @@ class Piece:
     finish_reason: Literal["stop", "length"] | None = None
     error: str | None = None
     member: Drawn | None = None
+    prompt_logprobs: tuple["TokenLogprob", ...] = ()
 
 
 @dataclass
 class Generation:
     """One request for answers: a prompt, and a sampling for each choice.
 
+    prompts: where choices have prompts of their own, one a choice; `prompt_ids` is then the longest of them.
     deliver: called on the device thread; must not block. repeatable: the client counts on getting the same answer
     again. cancelled: set by the API when nobody listens any more.
     """
@@ -47,6 +49,11 @@ class Generation:
     deliver: Callable[[Piece], None]
     repeatable: bool = False
     cancelled: bool = False
+    prompts: tuple[tuple[int, ...], ...] = ()
+
+    def prompt(self, choice: int) -> tuple[int, ...]:
+        """What this choice answers."""
+        return self.prompts[choice] if self.prompts else self.prompt_ids
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ RULES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (  # one of two, for 
     ({"properties": {"stream_options": _NULL}}, {"properties": {"stream": {"const": True}}, "required": ["stream"]}),
     ({"properties": {"top_logprobs": _NULL}}, {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]}),
     ({"properties": {"max_completion_tokens": _NULL}}, {"properties": {"max_tokens": _NULL}}),
+    (
+        {"properties": {"max_tokens": {"not": {"const": 0}}}},
+        {"properties": {"echo": {"const": True}}, "required": ["echo"]},
+    ),
+    ({"properties": {"echo": {"enum": [False, None]}}}, {"properties": {"stream": {"enum": [False, None]}}}),
 )
 _ERROR = {"schema": {"$ref": "#/components/schemas/ErrorBody"}}
 _REF = "#/components/schemas/{model}"
@@ -122,7 +127,7 @@ def document(app: FastAPI, context: Context) -> dict[str, Any]:
         fields["model"] = {"enum": sorted({context.model_id, context.config.model.ref})}
         fields["n"]["anyOf"][0]["maximum"] = context.config.serve.max_rows
         schemas[request.__name__]["allOf"] = [
-            {"anyOf": either} for either in RULES if either[0]["properties"].keys() <= fields.keys()
+            {"anyOf": either} for either in RULES if all(one["properties"].keys() <= fields.keys() for one in either)
         ]
     schemas["Input"] = input_schema()
     schemas["Feedback"] = feedback_schema(context.config.all_metrics())

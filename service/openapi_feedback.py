@@ -25,7 +25,7 @@ def _object(properties: Mapping[str, Any], required: list[str], **more: Any) -> 
 
 def _values(metrics: Mapping[str, MetricSection]) -> Iterator[tuple[list[str], dict[str, Any], tuple[str, ...]]]:
     """(metric names, their values, what they may be of)."""
-    served = ("inference_id", "episode_id")
+    served = tuple(TARGETS)
     yield ["demonstration"], {**TEXT, "description": "the better answer"}, ("inference_id", "input")
     pair = _object({"chosen": TEXT, "rejected": TEXT}, ["chosen", "rejected"], description="they differ")
     yield ["preference"], pair, ("inference_id", "input")
@@ -55,9 +55,14 @@ def feedback_schema(metrics: Mapping[str, MetricSection]) -> dict[str, Any]:
     for names, value, targets in _values(metrics):
         for target in targets:
             others = {other: NULL for other in TARGETS if other != target}
-            said = {"metric_name": {"enum": names}, "value": value, target: TARGETS[target]}
+            said = {"metric_name": {"enum": names}, "value": value, target: TARGETS[target], "output": NULL}
+            said["internal"] = {"enum": [False, None], "description": "sent by TensorZero's client"}
+            required = ["metric_name", "value", target]
+            if target == "input" and not set(names) & {"demonstration", "preference", "comment"}:
+                said["output"] = {**TEXT, "description": "the rated answer"}
+                required.append("output")
             title = f"{'/'.join(names)} of {target}"
-            variants.append(_object({**COMMON, **others, **said}, ["metric_name", "value", target], title=title))
+            variants.append(_object({**COMMON, **others, **said}, required, title=title))
     return {"anyOf": variants}
 
 

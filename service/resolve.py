@@ -31,6 +31,8 @@ def resolve_feedback(body: Feedback, event_id: str, metrics: Mapping[str, Metric
     """The event. Raises InputError (Unknown for an id that is not known) that names the field."""
     tags = body.tags or {}
     name = body.metric_name
+    if body.output is not None and (body.input is None or name in RESERVED):
+        raise InputError("output: it goes with input and a metric, as the answer that is rated", "output")
     if name == "demonstration":
         exchange = Exchange(_prompt(body, store), _text(body.value, "value"))
         return Event(event_id, "demonstration", (exchange,), tags=tags)
@@ -47,7 +49,11 @@ def resolve_feedback(body: Feedback, event_id: str, metrics: Mapping[str, Metric
         raise InputError(f"metric_name: there is no metric '{name}'; there are {known}", "metric_name")
     rating = _rating(body.value, name, metric)
     if body.input is not None:
-        raise InputError("input: a rating is of a served completion; name it by inference_id", "input")
+        if body.output is None:
+            told = "give the rated answer as output, or name a served completion by inference_id"
+            raise InputError(f"output: a rating is of an answer; {told}", "output")
+        given = (Exchange(body.input.asked(), body.output),)
+        return Event(event_id, "rating", given, metric=name, value=rating, tags=tags)
     return Event(
         event_id, "rating", _served(body, store), metric=name, value=rating, tags=tags, member=_member(body, store)
     )

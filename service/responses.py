@@ -110,8 +110,8 @@ class ChatCompletionChunk(Head):
 
 class TextLogprobs(Answer):
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: Annotated[list[float | None], Field(description="with `echo`, null for the first token")]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 

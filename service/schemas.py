@@ -46,6 +46,23 @@ def _stops(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(one) is int and one >= 0 for one in value)
+
+
+def _prompts(value: Any) -> Any:
+    """OpenAI's four spellings of a prompt as a list of texts and of lists of token ids."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value:
+        value = [[_whole(one) for one in each] if isinstance(each, list) else _whole(each) for each in value]
+        if _is_ids(value):
+            return [value]
+        if all(isinstance(one, str) for one in value) or all(map(_is_ids, value)):
+            return value
+    raise PydanticCustomError("prompt", "must be a text, token ids, or a list of either, and not an empty one")
+
+
 _TEXT = {"type": "string", "minLength": 1}
 _STOPS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": 4}]}
 _PART = {
@@ -54,13 +71,24 @@ _PART = {
     "required": ["type", "text"],
     "additionalProperties": False,
 }
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_PROMPTS = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        {**_IDS, "description": "token ids"},
+        {"type": "array", "items": _IDS, "minItems": 1},
+    ]
+}
 _CONTENT = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}]}
 Uuid = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+Tokens = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Few = Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(_whole)]
 Version = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Text = Annotated[str, Field(min_length=1)]
+Prompts = Annotated[list[str | list[int]], BeforeValidator(_prompts), WithJsonSchema(_PROMPTS)]
 Stops = Annotated[list[Text], BeforeValidator(_stops), Field(max_length=4), WithJsonSchema(_STOPS)]
 Content = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_CONTENT)]
 
@@ -109,9 +137,13 @@ class AnswerRequest(Body):
         """Alternatives to report a token; -1: report no log-probabilities."""
         raise NotImplementedError
 
-    def asked(self) -> Prompt:
-        """What is to be answered."""
+    def asked(self) -> list[Prompt | list[int]]:
+        """What is to be answered: prompts, or their token ids."""
         raise NotImplementedError
+
+    def echoes(self) -> bool:
+        """Whether the answer begins with the prompt."""
+        return False
 
 
 class ChatRequest(AnswerRequest):
@@ -135,19 +167,35 @@ class ChatRequest(AnswerRequest):
     def alternatives(self) -> int:
         return (self.top_logprobs or 0) if self.logprobs else -1
 
-    def asked(self) -> Prompt:
-        return Prompt(tuple(message.message() for message in self.messages))
+    def asked(self) -> list[Prompt | list[int]]:
+        return [Prompt(tuple(message.message() for message in self.messages))]
 
 
 class CompletionRequest(AnswerRequest):
-    prompt: str
+    """A prompt is a text or its token ids; several are answered together. What is asked of several prompts, of token
+    ids, or with `echo` is taken for a measurement: it is answered, and not kept for feedback."""
+
+    prompt: Prompts
+    max_tokens: Tokens | None = None
     logprobs: Few | None = None
+    echo: bool | None = None
+
+    @model_validator(mode="after")
+    def _an_echo(self) -> Self:
+        if self.max_tokens == 0 and not self.echo:
+            raise PydanticCustomError("max_tokens", "max_tokens may be 0 only with echo: true")
+        if self.echo and self.stream:
+            raise PydanticCustomError("echo", "echo does not go with stream: true; take the whole answer")
+        return self
 
     def alternatives(self) -> int:
         return -1 if self.logprobs is None else self.logprobs
 
-    def asked(self) -> Prompt:
-        return Prompt(text=self.prompt)
+    def asked(self) -> list[Prompt | list[int]]:
+        return [Prompt(text=prompt) if isinstance(prompt, str) else prompt for prompt in self.prompt]
+
+    def echoes(self) -> bool:
+        return bool(self.echo)
 
 
 # feedback
@@ -184,6 +232,8 @@ class Feedback(Submission):
     inference_id: Uuid | None = None
     episode_id: Text | None = None
     input: Input | None = None
+    output: Text | None = None  # with `input`: the answer that is rated, given by whomever
+    internal: Literal[False] | None = None  # TensorZero's client sends it
     metric_name: str
     value: Any  # its type depends on the metric: service.resolve
 

@@ -57,7 +57,7 @@ class Serving:
         lengths = {len(generation.prompt_ids).bit_length() for generation in generations}
         for length in sorted(lengths):
             some = [one for one in wanted if len(one[0].prompt_ids).bit_length() == length]
-            answers = self._decoder.begin([Row(g.prompt_ids, w.weights, s) for g, w, _, s in some])
+            answers = self._decoder.begin([Row(g.prompt(i), w.weights, s) for g, w, i, s in some])
             self._choices += [_Choice(g, i, a, w) for (g, w, i, _), a in zip(some, answers, strict=True)]
 
     def step(self) -> None:
@@ -111,6 +111,7 @@ class Serving:
                 logprobs=tuple(answer.logprobs[choice.tokens :]),
                 finish_reason=answer.finish,
                 member=choice.by.member,
+                prompt_logprobs=() if choice.tokens else tuple(answer.prompt_logprobs),
             )
             choice.sent, choice.tokens = end, len(answer.tokens)
             choice.generation.deliver(piece)

@@ -352,6 +352,10 @@ def prior_suites(base: Base, config: Config, folder: Path) -> list[Suite]:
     """
     paths = sorted((folder / "probes").glob("*.jsonl"))
     for name in config.probes.suites:
+        if name.startswith("lm-eval:"):
+            raise InputError(
+                f"probes.suites: `edge-es probe add {name}` adds it, which fixes its items", "probes.suites"
+            )
         if name != "auto":
             paths.append(Path(name).expanduser())
         elif base.ref == "pocket":

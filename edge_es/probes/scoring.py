@@ -62,22 +62,28 @@ def _texts(base: Base, suite: Suite, item: Item) -> Iterable[Text]:
         prompt = encode_prompt(base, item.prompt, room=1 if item.grader else 0)
         # KL without an answer is measured on the prompt's own tokens; a grader needs the prompt only.
         return [Text(prompt[:1], prompt[1:]) if suite.kind == "kl" else Text(prompt, ())]
+    if item.prompt.text is not None and suite.kind == "generation" and not item.ended:
+        return [_continued(base, item.prompt.text, item.answer)]
     answer = encode_answer(base, item.answer, item.ended)
     return [Text(encode_prompt(base, item.prompt, room=len(answer)), answer)]
 
 
 def _choice(base: Base, item: Item, choice: str) -> Text:
-    """Raw text is continued after a space and encoded as a whole, as lm-evaluation-harness does."""
     assert item.prompt is not None
     if item.prompt.text is None:
         answer = encode_answer(base, choice, item.ended)
         return Text(encode_prompt(base, item.prompt, room=len(answer)), answer)
-    context = item.prompt.text.rstrip()
+    found = _continued(base, item.prompt.text.rstrip(), f"{item.delimiter}{choice}")
+    return Text(found.prompt, (*found.answer, base.end_ids[0])) if item.ended else found
+
+
+def _continued(base: Base, context: str, answer: str) -> Text:
+    """Raw text and what follows it, encoded as a whole, as lm-evaluation-harness does."""
     length = len(base.tokenizer(context).input_ids)
-    ids = tuple(base.tokenizer(f"{context} {choice}").input_ids)
+    ids = tuple(base.tokenizer(context + answer).input_ids)
     if len(ids) > base.context:
-        raise InputError(f"context and choice have {len(ids)} tokens, the model's context holds {base.context}")
-    return Text(ids[:length], (*ids[length:], base.end_ids[0]) if item.ended else ids[length:])
+        raise InputError(f"context and answer have {len(ids)} tokens, the model's context holds {base.context}")
+    return Text(ids[:length], ids[length:])
 
 
 def _windows(base: Base, text: str) -> list[Text]:

@@ -10,14 +10,16 @@ Knows no model and imports no torch. One file is one suite, named by the file, o
 | kl | {"kind": "kl", "prompt" or "messages"}; with "answer" the KL is measured on the answer, else on the prompt |
 
 A "prompt" is what a user says: it goes through the chat template of a model that has one. With "raw": true it is text
-that is continued as it stands. `id` may be given and is ignored; any other key is an error.
+that is continued as it stands: its choices may have a "delimiter" before them (a space by default), and with "ended":
+false the text of a generation item goes on after the answer. `id` may be given and is ignored; any other key is an
+error.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +37,8 @@ MAX_TOKENS = 128  # generated for a grader where the item does not say
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _ROLES = ("system", "user", "assistant")
 _FIELDS: Mapping[str, frozenset[str]] = {
-    "generation": frozenset({"answer", "grader", "max_tokens"}),
-    "choice": frozenset({"choices", "label"}),
+    "generation": frozenset({"answer", "grader", "max_tokens", "ended"}),
+    "choice": frozenset({"choices", "label", "delimiter"}),
     "perplexity": frozenset({"text", "answer"}),
     "kl": frozenset({"answer"}),
 }
@@ -48,7 +50,8 @@ class Item:
     """One item. `prompt` is None only where a text is scored alone (perplexity; the text is `answer`).
 
     ended: the answer includes its end of turn. choices, label: of a choice item. grader: of a generation item that is
-    generated and graded. value: the rating of a served answer, larger is better.
+    generated and graded. value: the rating of a served answer, larger is better. delimiter: between a raw prompt and a
+    choice; not among what `repr` shows, so that suites without it keep their digest.
     """
 
     prompt: Prompt | None
@@ -59,6 +62,7 @@ class Item:
     grader: Mapping[str, Any] | None = None
     max_tokens: int = MAX_TOKENS
     value: float = 0.0
+    delimiter: str = field(default=" ", repr=False)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ class Suite:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the items. Scores of a file that was edited since do not compare with the earlier ones."""
-        return hashlib.sha256(repr((self.kind, self.items)).encode("utf-8", "surrogatepass")).hexdigest()
+        told = repr((self.kind, self.items))
+        gaps = [item.delimiter for item in self.items]
+        told += repr(gaps) if set(gaps) - {" "} else ""
+        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def load_suite(path: Path) -> Suite:
@@ -211,7 +218,10 @@ def _choice(row: Mapping[str, Any]) -> Item:
         raise InputError("`choices` must differ", "choices")
     if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(choices):
         raise InputError(f"`label` must be the index of the right choice, 0 to {len(choices) - 1}", "label")
-    return Item(_prompt(row), ended=False, choices=tuple(choices), label=label)
+    prompt, delimiter = _prompt(row), row.get("delimiter", " ")
+    if not isinstance(delimiter, str) or ("delimiter" in row and prompt.text is None):
+        raise InputError("`delimiter` must be a text, and goes with a raw `prompt`", "delimiter")
+    return Item(prompt, ended=False, choices=tuple(choices), label=label, delimiter=delimiter)
 
 
 def _generation(row: Mapping[str, Any]) -> Item:
@@ -223,7 +233,10 @@ def _generation(row: Mapping[str, Any]) -> Item:
     limit = row.get("max_tokens", MAX_TOKENS)
     if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 4096:
         raise InputError("`max_tokens` must be a whole number, 1 to 4096", "max_tokens")
-    return Item(_prompt(row), _text(row, "answer") if "answer" in row else None, grader=grader, max_tokens=limit)
+    prompt, ended = _prompt(row), row.get("ended", True)
+    if not isinstance(ended, bool) or (not ended and (prompt.text is None or "answer" not in row or grader)):
+        raise InputError("`ended` may be false for a raw `prompt` with an `answer` and no grader", "ended")
+    return Item(prompt, _text(row, "answer") if "answer" in row else None, ended, grader=grader, max_tokens=limit)
 
 
 def learned_suites(events: Sequence[Event]) -> list[Suite]:

@@ -34,7 +34,7 @@ class Shape(Protocol):
         ...
 
 
-Spell = Callable[[int], str]  # the text of one token
+Spell = Callable[..., str]  # the text of tokens
 
 
 def answered(answer: type[BaseModel], chunk: str, request: str, examples: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def speller(answering: Answering) -> Spell:
     """Token ids as text."""
     from edge_es.model import decode_text
 
-    return lambda token: decode_text(answering.context.engine.base, [token])
+    return lambda *tokens: decode_text(answering.context.engine.base, tokens)
 
 
 async def respond(request: Request, answering: Answering, body: AnswerRequest, shape: Shape) -> Response:

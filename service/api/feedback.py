@@ -37,7 +37,8 @@ FOLLOWED: dict[str, Any] = {
     "parameters": [header("Idempotency-Key", "the same as `id`", {"type": "string", "format": "uuid"})],
     "links": _links("feedback_id"),
 }
-EXAMPLES = {"demonstration": SHOWN, "rating": RATED, "preference": BETTER}
+ELSEWHERE = {"input": {"prompt": "2+2="}, "output": "5", "metric_name": "thumbs", "value": False}
+EXAMPLES = {"demonstration": SHOWN, "rating": RATED, "preference": BETTER, "rating of any answer": ELSEWHERE}
 SENT = documented(Accepted, 404, 409, 422, 503, 507, requestBody=sends("Feedback", examples=EXAMPLES), **FOLLOWED)
 
 

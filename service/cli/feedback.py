@@ -18,12 +18,13 @@ from typing import Annotated, Any
 import typer
 
 from edge_es.errors import EdgeError, InputError
-from service.cli import review
+from service.cli import importing, review
 from service.cli.options import AsJson, StateDir, Url, print_json
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Send feedback from files, and review it.")
 for command in (review.review, review.approve, review.reject):
     app.command(command.__name__)(command)
+app.command("import")(importing.import_file)
 
 NAMESPACE = uuid.UUID("6f1c7c1e-6f0b-5d0e-9c55-3f2f6f8e2d11")  # any fixed one: ids must not change between releases
 GROUP = 100  # lines a request: one durable commit for all of them
@@ -171,6 +172,14 @@ def send(
 ) -> None:
     """Send feedback and tasks; the same file sent again counts nothing twice. Exit 1 if a line is refused."""
     lines = list(read_lines(read_input(file), "standard input" if file == "-" else file))
+    report, status = deliver(lines, wait, state_dir, url)
+    tell(report, status, file, as_json)
+
+
+def deliver(
+    lines: list[Line], wait: bool, state_dir: Path | None, url: str | None
+) -> tuple[Report, dict[str, Any] | None]:
+    """Sends the lines to the running daemon; what became of them, and with `wait` the status when it has learned."""
     from service.cli.address import Daemon
     from service.cli.client import connect, request
     from service.cli.target import find
@@ -186,9 +195,13 @@ def send(
             take_in(report, group, request(client, "POST", group[0].path, content=content, headers=headers))
             if progress is not None:
                 progress.advance(progress.task_ids[0], len(group))
-        status = await_idle(client) if wait else None
+        return report, await_idle(client) if wait else None
+
+
+def tell(report: Report, status: dict[str, Any] | None, file: str, as_json: bool) -> None:
+    """Prints what became of a file's lines. Ends with exit status 1 where one was refused."""
     if as_json:
-        print_json({**report.as_json(), **({"status": status} if wait else {})})
+        print_json({**report.as_json(), **({"status": status} if status else {})})
     else:
         for error in report.rejected:
             typer.echo(f"{file}, line {error['line']}: {error['message']}", err=True)

@@ -1,12 +1,12 @@
 """`edge-es probe list | run | add`: the suites that measure prior abilities."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from edge_es.errors import EdgeError, StateError
+from edge_es.errors import EdgeError
+from service.cli import probe_add
 from service.cli.options import AsJson, StateDir, Url, number, print_table, show
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The suites that measure prior abilities.")
@@ -74,43 +74,4 @@ def run(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) ->
         raise typer.Exit(1)
 
 
-@app.command("add")
-def add(
-    file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="JSON Lines; the file's name names the suite.")
-    ],
-    state_dir: StateDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check a suite and put it into the state folder; the daemon probes it from its next start on."""
-    from edge_es.probes.suites import load_suite
-    from service.cli.target import state_folder
-
-    suite = load_suite(file)
-    folder = state_folder(state_dir)
-    if not folder.is_dir():
-        raise StateError(
-            f"there is no state folder {folder}; `edge-es serve` makes one, or name another by --state-dir"
-        )
-    place = folder / "probes" / f"{suite.name}.jsonl"
-    content = file.read_bytes()
-    if place.exists() and place.read_bytes() != content:
-        raise StateError(f"{place} holds another suite of that name; rename {file}, since old scores would not compare")
-    place.parent.mkdir(exist_ok=True)
-    _write(place, content)
-    row = {"suite": suite.name, "kind": suite.kind, "items": len(suite.items), "file": str(place)}
-    show(
-        row,
-        as_json,
-        lambda: typer.echo(f"{suite.name}: {len(suite.items)} items, kind {suite.kind}, in {place}"),
-    )
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Whole or not at all: a daemon that starts meanwhile must not read half a suite."""
-    half = place.with_suffix(".tmp")
-    with half.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    half.rename(place)
+app.command("add")(probe_add.add)

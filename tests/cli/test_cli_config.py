@@ -37,9 +37,9 @@ def test_files_for_cards_say_that_they_are_not_measured(path: Path) -> None:
 
 
 def test_the_presets_are_the_files() -> None:
-    from service.cli.config import Preset
+    from service.cards import names
 
-    assert {preset.value for preset in Preset} == {path.stem for path in CONFIGS}
+    assert set(names()) == {path.stem for path in CONFIGS}
 
 
 def test_show_is_toml_that_loads_to_the_same_values(tmp_path: Path) -> None:
@@ -107,6 +107,72 @@ def test_init_keeps_a_file_that_is_there(tmp_path: Path) -> None:
     assert file.read_text() == "[serve]\nport = 1\n"
     assert runner.invoke(app, ["config", "init", str(file), "--force"]).exit_code == 0
     assert load(file).model.ref == "pocket"
+
+
+def init(file: Path, *options: str, status: int = 0, said: str | None = None) -> str:
+    done = runner.invoke(app, ["config", "init", str(file), "--force", *options], input=said)
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+def test_init_picks_a_file_by_card_model_and_purpose(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    init(file, "--card", "12gb", "--model", "llama-3.2-3b")
+    assert (load(file).model.ref, load(file).serve.max_slowdown) == ("meta-llama/Llama-3.2-3B-Instruct", 1.05)
+    init(file, "--card", "24gb", "--for", "teach")
+    assert (load(file).model.ref, load(file).serve.max_slowdown) == ("meta-llama/Llama-3.1-8B-Instruct", 2.0)
+    init(file, "--preset", "8gb-qwen2.5-1.5b", "--for", "serve")
+    assert load(file).learn.enabled is False
+    init(file, "--card", "none")
+    assert load(file).model.ref == "pocket"
+    for options, named in (
+        (("--card", "9gb"), "9gb"),
+        (("--model", "qwen2.5-3b"), "--card"),
+        (("--card", "8gb", "--model", "llama-3.1-8b"), "no room"),
+        (("--card", "8gb", "--model", "gpt"), "gpt"),
+        (("--for", "fun"), "fun"),
+        (("--preset", "huge"), "huge"),
+        (("--preset", "8gb", "--card", "8gb"), "--preset"),
+    ):
+        assert named in init(file, *options, status=2)
+
+
+def test_init_asks_three_questions_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service.cli import config as command
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(command.sys, "stdin", Terminal())
+    answers = iter(["9gb", "16gb", "qwen2.5-3b", "teach"])
+    asked: list[str] = []
+
+    def prompt(text: str, default: str) -> str:
+        asked.append(text)
+        return next(answers)
+
+    monkeypatch.setattr(command.typer, "prompt", prompt)
+    file = tmp_path / "mine.toml"
+    command.init(file)
+    assert (load(file).model.ref, load(file).serve.max_slowdown) == ("Qwen/Qwen2.5-3B-Instruct", 2.0)
+    assert len(asked) == 4 and "24gb" in asked[0] and "llama-3.1-8b" in asked[2] and "teach" in asked[3]
+
+
+def test_check_explains_every_value_and_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[search]\nrank = 4\nsigma = 0.1\n[metrics.solved]\ntype = "boolean"\n')
+    monkeypatch.setenv("EDGE_ES_SEARCH__SIGMA", "0.2")
+    monkeypatch.setenv("EDGE_ES_LEARN", '{"batch": 7}')
+    found = json.loads(runner.invoke(app, ["config", "check", str(file), "--json"]).stdout)
+    told = {one["key"]: one for one in found["values"]}
+    sources = {key: told[key]["source"] for key in ("search.rank", "search.sigma", "learn.batch", "learn.groups")}
+    assert list(sources.values()) == ["c.toml", "EDGE_ES_SEARCH__SIGMA", "EDGE_ES_LEARN", "default"]
+    assert told["search.sigma"]["value"] == 0.2 and "perturbation" in told["search.sigma"]["explanation"]
+    assert told["metrics.solved.type"]["source"] == "c.toml" and told["metrics.solved.optimize"]["source"] == "default"
+    assert told["guards.mask.kind"]["value"] == "none"
+    plain = runner.invoke(app, ["config", "check", str(file)]).stdout
+    assert "search.rank" in plain and "c.toml is fine" in plain
 
 
 def test_serve_turns_only_given_options_into_overrides() -> None:

@@ -25,10 +25,10 @@ def short(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> Iterator[None]:
     """The forward passes with these numbers run out of memory."""
     real, count = Decoder._forward, iter(range(10**6))
 
-    def forward(self: Decoder, *arguments: Any) -> Any:
+    def forward(self: Decoder, *arguments: Any, **options: Any) -> Any:
         if next(count) in calls:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
-        return real(self, *arguments)
+        return real(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Decoder, "_forward", forward)

@@ -16,10 +16,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, message: str, times: int) -> None:
     """The decoder's next forward passes raise."""
     real, left = Decoder._forward, iter(range(times))
 
-    def forward(self: Decoder, *arguments: Any) -> Any:
+    def forward(self: Decoder, *arguments: Any, **options: Any) -> Any:
         if next(left, None) is not None:
             raise RuntimeError(message)
-        return real(self, *arguments)
+        return real(self, *arguments, **options)
 
     monkeypatch.setattr(Decoder, "_forward", forward)
 

@@ -46,7 +46,7 @@ class EchoEngine:
 
     def __init__(self, store: Store, device: str = "cpu") -> None:
         self.store = store
-        self.base: Any = SimpleNamespace(tokenizer=Bytes(), context=CONTEXT, end_ids=(END,), pad_id=END)
+        self.base: Any = SimpleNamespace(tokenizer=Bytes(), context=CONTEXT, end_ids=(END,), pad_id=END, vocabulary=257)
         self.ready, self.failure, self.busy = True, None, False
         self.beat = time.monotonic()
         self.token_seconds = 0.0
@@ -73,10 +73,14 @@ class EchoEngine:
 
     def _answer(self, generation: Generation) -> None:
         version = self.store.newest_version() or 0
-        text = self.base.tokenizer.decode(generation.prompt_ids).split("\n")[-1]
-        tokens = [*self.base.tokenizer(text).input_ids, END]
         for choice, sampling in enumerate(generation.samplings):
+            text = self.base.tokenizer.decode(generation.prompt(choice)).split("\n")[-1]
+            tokens = [*self.base.tokenizer(text).input_ids, END]
             spoken: list[int] = []
+            read = self._read(generation.prompt(choice), sampling.top) if sampling.echo else ()
+            if sampling.max_tokens == 0:
+                generation.deliver(Piece(choice, "", (), version, finish_reason="length", prompt_logprobs=read))
+                continue
             for token in tokens:
                 if generation.cancelled:
                     return
@@ -98,10 +102,17 @@ class EchoEngine:
                         version,
                         (known,) if sampling.top >= 0 else (),
                         finish,  # type: ignore[arg-type]
+                        prompt_logprobs=() if spoken[1:] or not sampling.echo else read,
                     )
                 )
                 if finish:
                     break
+
+    def _read(self, prompt: tuple[int, ...], top: int) -> tuple[TokenLogprob, ...]:
+        return tuple(
+            TokenLogprob(token, -0.25, tuple(((token + i) % 257, -0.25 - i) for i in range(top)))
+            for token in prompt[1:]
+        )
 
     def submit(self, generation: Generation) -> None:
         if self.busy:

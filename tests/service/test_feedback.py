@@ -85,6 +85,15 @@ def test_a_rating_is_of_the_served_answer_and_larger_is_better(
     assert event.exchanges == (Exchange(Prompt.user("2 + 2?"), "2 + 2?"),)
 
 
+def test_a_rating_may_be_of_an_answer_given_elsewhere(daemon: Daemon) -> None:
+    body = {"input": SHOWN["input"], "output": "5", "metric_name": "thumbs", "value": False}
+    event_id = daemon.client.post("/v1/feedback", json=body).json()["feedback_id"]
+    (event,) = stored(daemon)
+    assert event == Event(event_id, "rating", (Exchange(Prompt.user("2 + 2?"), "5"),), metric="thumbs", value=-1.0)
+    fate = daemon.client.get(f"/v1/feedback/{event_id}").json()
+    assert fate["feedback"] == body
+
+
 def test_a_rating_of_an_episode_speaks_of_all_its_answers(daemon: Daemon) -> None:
     serve_one(daemon, "s1")
     serve_one(daemon, "s1", max_tokens=2)
@@ -103,6 +112,15 @@ def test_a_served_prompt_may_be_demonstrated_and_preferred(daemon: Daemon) -> No
         (Exchange(prompt, "4"),),
         (Exchange(prompt, "4"), Exchange(prompt, "5")),
     ]
+
+
+def test_what_a_tensorzero_client_sends_is_taken(daemon: Daemon) -> None:
+    """As its client for Python, 2026.6, writes it: fields that are not used come as null, false or empty."""
+    unused = {"episode_id": None, "internal": False, "tags": {}, "dryrun": None}
+    body = {"inference_id": serve_one(daemon), "metric_name": "thumbs", "value": True, **unused}
+    assert daemon.client.post("/feedback", json=body).status_code == 200
+    assert [event.kind for event in stored(daemon)] == ["rating"]
+    refused(daemon.client.post("/feedback", json={**body, "internal": True}), 422, "internal")
 
 
 def test_a_comment_is_kept_and_not_learned_from(daemon: Daemon) -> None:

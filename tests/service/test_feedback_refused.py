@@ -35,7 +35,14 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         ({"metric_name": "quality"}, 400, "metric_name"),
         ({"metric_name": 1}, 422, "metric_name"),
         ({"metric_name": None}, 422, "metric_name"),
-        ({"metric_name": "rating", "value": 0.5}, 400, "input"),
+        ({"metric_name": "rating", "value": 0.5}, 400, "output"),
+        ({"output": "5"}, 400, "output"),
+        (
+            {"input": None, "inference_id": new_id(), "output": "5", "metric_name": "thumbs", "value": True},
+            400,
+            "output",
+        ),
+        ({"output": "", "metric_name": "thumbs", "value": True}, 422, "output"),
         ({"metric_name": "preference", "value": "4"}, 400, "value"),
         ({"metric_name": "preference", "value": {"chosen": "4"}}, 400, "value.rejected"),
         ({"metric_name": "preference", "value": {"chosen": "4", "rejected": "4"}}, 400, "value"),
@@ -139,7 +146,7 @@ def test_any_value_is_stored_or_refused_by_name(value: Any, metric: str) -> None
     try:
         event = resolve_feedback(body, new_id(), metrics, None)  # type: ignore[arg-type]
     except InputError as error:
-        assert error.param in ("value", "metric_name", "input")  # noqa: PT017
+        assert error.param in ("value", "metric_name", "output")  # noqa: PT017
     else:
         assert isinstance(value, str) and value and metric in ("demonstration", "comment")
         assert Event.from_json(json.loads(json.dumps(event.as_json()))) == event

@@ -270,6 +270,27 @@ class Verified(Answer):
     ok: bool
 
 
+class Exported(Answer):
+    """An export, as it lies on the daemon's machine."""
+
+    kind: Literal["peft", "merged", "delta"]
+    version: int
+    path: str
+    files: list[str]
+    bytes: int
+    notes: list[str]
+
+
+class Imported(Answer):
+    """The version that an import has become."""
+
+    kind: Literal["peft", "delta"]
+    version: int
+    rank: Annotated[int | None, Field(description="null where the search space has none")]
+    delta_norm: float
+    sha256: str
+
+
 class RetentionRow(Answer):
     version: int
     suite: str

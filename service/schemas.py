@@ -61,6 +61,7 @@ Few = Annotated[int, Field(ge=0, le=20), BeforeValidator(_whole)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(_whole)]
 Version = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Stops = Annotated[list[Text], BeforeValidator(_stops), Field(max_length=4), WithJsonSchema(_STOPS)]
 Content = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_CONTENT)]
 
@@ -209,6 +210,26 @@ class Rollback(Body):
 
 class Pause(Body):
     reason: Text | None = None
+
+
+class Export(Body):
+    """What is to be exported, and as what: a name in the state folder's `exports/`."""
+
+    kind: Literal["peft", "merged", "delta"]
+    name: Name | None = Field(None, description="default: KIND-vVERSION")
+    version: Version | None = Field(None, description="default: the one that is served")
+    rank: Literal[8, 16, 32, 64, 128, 256, 512] | None = Field(
+        None, description="of a PEFT adapter; default: the smallest that holds the delta exactly"
+    )
+    base_name: Text | None = Field(None, description="of a PEFT adapter: what stands in it as the base's name")
+
+
+class Import(Body):
+    """What is to be imported: a folder in the state folder's `imports/`."""
+
+    kind: Literal["peft", "delta"]
+    name: Name
+    any_base: bool | None = Field(None, description="take a PEFT adapter whatever base it names")
 
 
 _EITHER: list[JsonValue] = [

@@ -20,6 +20,7 @@ from service.cli import (
     status,
     study,
     tokens,
+    transfer,
     versions,
 )
 
@@ -70,6 +71,8 @@ app.command("versions")(versions.versions)
 app.command("diff")(versions.diff)
 app.command("rollback")(versions.rollback)
 app.command("verify")(versions.verify)
+app.add_typer(transfer.exports, name="export")
+app.add_typer(transfer.imports, name="import")
 app.add_typer(probe.app, name="probe")
 app.command("bench")(bench.bench)
 app.command("bench-serve")(bench_serve.bench_serve)

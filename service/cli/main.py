@@ -10,6 +10,7 @@ from edge_es.errors import EdgeError
 from service.cli import (
     bench,
     bench_serve,
+    chat,
     config,
     demo,
     doctor,
@@ -61,6 +62,7 @@ def root(
 
 
 app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.add_typer(tokens.app, name="token")

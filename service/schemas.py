@@ -13,6 +13,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Body(BaseModel):
+    """What every request body is: strict types, finite numbers, no unknown field."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
@@ -70,6 +72,8 @@ Content = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_CONTENT)]
 
 
 class ChatMessage(Body):
+    """One turn of a chat; a content of text parts is joined."""
+
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
 
@@ -79,6 +83,8 @@ class ChatMessage(Body):
 
 
 class StreamOptions(Body):
+    """OpenAI's options of a stream."""
+
     include_usage: bool = False
 
 
@@ -116,6 +122,8 @@ class AnswerRequest(Body):
 
 
 class ChatRequest(AnswerRequest):
+    """The body of `POST /v1/chat/completions`."""
+
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
@@ -141,6 +149,8 @@ class ChatRequest(AnswerRequest):
 
 
 class CompletionRequest(AnswerRequest):
+    """The body of `POST /v1/completions`."""
+
     prompt: str
     logprobs: Few | None = None
 
@@ -182,6 +192,8 @@ class Submission(Body):
 
 
 class Feedback(Submission):
+    """The body of `POST /v1/feedback`: a value of a metric for a completion, a session or a prompt."""
+
     inference_id: Uuid | None = None
     episode_id: Text | None = None
     input: Input | None = None
@@ -196,6 +208,8 @@ class Feedback(Submission):
 
 
 class Task(Submission):
+    """The body of `POST /v1/tasks`: a prompt, and how an answer to it is graded."""
+
     input: Input
     grader: dict[str, Any]
 
@@ -204,11 +218,15 @@ class Task(Submission):
 
 
 class Rollback(Body):
+    """The body of `POST /v1/rollback`."""
+
     version: Version
     reason: Text | None = None
 
 
 class Pause(Body):
+    """The body of `POST /v1/learning/pause`; may be left out."""
+
     reason: Text | None = None
 
 
@@ -254,6 +272,8 @@ class Reviewed(Body):
 
 
 class Rejected(Reviewed):
+    """The body of `POST /v1/feedback/reject`."""
+
     reason: Text | None = None
 
 

@@ -55,8 +55,8 @@ def export_delta(journal: Journal, version: int, target: Path, origin: Origin) -
 
 
 def read_delta(folder: Path) -> Proven:
-    """The delta of an export, replayed row by row: every row's hash, the file's and the note's must agree. Raises
-    StateError that names what does not."""
+    """The delta of the export in `folder`, replayed row by row: every row's hash, the file's and the note's must
+    agree. Raises StateError that names what does not."""
     note = read_note(folder)
     if note is None or note.get("edge_es") != "delta":
         raise StateError(f"{folder} holds no export of kind 'delta'; `edge-es export delta DIR` makes one")

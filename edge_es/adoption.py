@@ -16,8 +16,10 @@ from edge_es.spaces.delta import Delta, pack
 def adopt(journal: Journal, delta: Delta, reason: str, stats: Mapping[str, Any] | None = None) -> Row:
     """Appends the row of kind `import` that makes `delta` (on any device) the newest version; durable when it returns.
 
-    Raises StateError where something was learned already: an import would silently replace it.
+    Raises StateError for an empty delta, and where something was learned already: an import would silently replace it.
     """
+    if not delta.parts:
+        raise StateError("what is to be imported has learned nothing: it is the model as first loaded; name another")
     rows = journal.rows()
     newest = head(rows)
     assert newest.version is not None

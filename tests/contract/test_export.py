@@ -1,16 +1,19 @@
 """What was learned, for others: the three kinds of export, on deltas of every space and one that was really learned."""
 
+import errno
 import json
 import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from edge_es.config import ModelSection
+from edge_es.config import Config, ModelSection
 from edge_es.errors import InputError, StateError
 from edge_es.export import Origin, export_delta, export_merged, export_peft, read_delta
 from edge_es.export.agreement import agreement
@@ -27,7 +30,8 @@ from edge_es.study.adapter import EdgeES
 from tests.contract.conftest import load_tiny, random_delta
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-POPULATION = int(os.environ.get("EXPORT_POPULATION", "16"))  # 64: as the daemon has it
+POPULATION = int(os.environ.get("EXPORT_POPULATION", "16"))  # 64, and all gates: as the daemon has it
+WHOLE = "EXPORT_POPULATION" in os.environ
 POSITIONS = 2000
 BAR = 0.999  # top-1 agreement of next tokens
 TOLERANCE = 1e-3  # of a logit, fp32 on a CPU; docs/export.md states what was measured
@@ -183,13 +187,23 @@ def test_merged_in_shards_is_the_same_model(base: Base, tmp_path: Path) -> None:
 # delta
 
 
+def settings(population: int) -> dict[str, Any]:
+    """The defaults with so many members; without what only looks at a step, unless figures are wanted."""
+    found: dict[str, Any] = {"search": {"population": population}, "learn": {"batch": population // 2}}
+    if not WHOLE:
+        found["learn"]["kl_below"] = 0.0
+        found["gates"] = {"canary_kl": None}
+    return found
+
+
 @pytest.fixture(scope="session")
 def learned() -> EdgeES:
     """Pocket after 30 steps of the alias task; with few members, since CI is to be quick."""
-    from edge_es.config import load
     from edge_es.study.embedded import embedded
 
-    config = load(None, {"model": {"device": "cpu"}, "search": {"population": POPULATION}, "learn": {"batch": 16}})
+    config = load(
+        None, {"model": {"device": "cpu"}, "search": {"population": POPULATION}, "learn": {"batch": POPULATION // 2}}
+    )
     base = load_base(config.model)
     material = embedded(base, "alias", 0, 8, 512)
     learner = EdgeES(base, config, material.events, material.protected)
@@ -217,7 +231,6 @@ def test_a_learned_delta_says_the_same_in_peft(learned: EdgeES, tmp_path: Path) 
 
 @pytest.mark.skipif(not (DATA / "stories260K-hf").exists(), reason="the shared test data are not here")
 def test_a_learned_delta_of_stories_says_the_same_in_peft(tmp_path: Path) -> None:
-    from edge_es.config import Config
     from edge_es.memory import OPEN
     from edge_es.protected import protected_texts
     from edge_es.slices import run
@@ -234,9 +247,7 @@ def test_a_learned_delta_of_stories_says_the_same_in_peft(tmp_path: Path) -> Non
         )
         for n, story in enumerate(stories[:64])
     ]
-    config = Config.model_validate(
-        {"model": section.model_dump(), "search": {"population": 32}, "learn": {"batch": 16}}
-    )
+    config = Config.model_validate({"model": section.model_dump(), **settings(POPULATION // 2)})
     learner = EdgeES(base, config, taught, run(protected_texts(base, config.guards.protect, OPEN)))
     for _ in range(10):
         learner.step()
@@ -318,4 +329,19 @@ def test_a_folder_that_is_taken_is_refused_and_a_failure_leaves_nothing(base: Ba
     with pytest.raises(AttributeError):
         export_merged(broken, delta, tmp_path / "m", origin(base, delta))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "full"]
+
+
+@pytest.mark.parametrize("kind", ["peft", "merged"])
+def test_a_full_disk_is_said_and_leaves_nothing(
+    base: Base, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    delta = random_delta(base)
+    write = export_peft if kind == "peft" else export_merged
+    with pytest.raises(OSError) as caught:  # of which the service makes its own line, as of any other
+        write(base, delta, tmp_path / "x", origin(base, delta))
+    assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
     assert math.isclose(delta.norm(), random_delta(load_tiny(Path(base.ref), "nf4")).norm())

@@ -143,6 +143,8 @@ def test_folders_that_hold_no_adapter_say_so(base: Base, tiny_folder: Path, tmp_
 def test_an_import_is_a_version_that_replays(base: Base, tiny_folder: Path, tmp_path: Path) -> None:
     journal = MemoryJournal()
     journal.append(anchor_row(), {})
+    with pytest.raises(StateError, match="learned nothing"):
+        adopt(journal, Delta(), "for a test")
     delta = read_peft(base, adapter(tiny_folder, tmp_path / "a"))
     row = adopt(journal, delta, "for a test")
     assert (row.kind, row.version, row.parent) == ("import", 1, 0)

@@ -201,9 +201,7 @@ def learned() -> EdgeES:
     """Pocket after 30 steps of the alias task; with few members, since CI is to be quick."""
     from edge_es.study.embedded import embedded
 
-    config = load(
-        None, {"model": {"device": "cpu"}, "search": {"population": POPULATION}, "learn": {"batch": POPULATION // 2}}
-    )
+    config = Config.model_validate({"model": {"device": "cpu"}, **settings(POPULATION)})
     base = load_base(config.model)
     material = embedded(base, "alias", 0, 8, 512)
     learner = EdgeES(base, config, material.events, material.protected)

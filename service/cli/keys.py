@@ -18,7 +18,7 @@ def read_key() -> str:
     handle = sys.stdin.fileno()
     before = termios.tcgetattr(handle)
     try:
-        tty.setcbreak(handle)
+        tty.setcbreak(handle, termios.TCSADRAIN)  # not flushed: a key may have come before it was waited for
         # Byte by byte, past Python's buffer: what was typed ahead stays for the line that is read next.
         found = os.read(handle, 1)
         while found and len(found) < 4:

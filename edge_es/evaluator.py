@@ -80,16 +80,12 @@ class Evaluator(Protocol):
         ...
 
 
-def by_their_graders(tasks: Sequence[Event], answers: Sequence[str]) -> list[float]:
-    """As each task says itself, from 0 to 1."""
-    return [graders.grade(task.grader or {}, answer) for task, answer in zip(tasks, answers, strict=True)]
-
-
 @dataclass(frozen=True)
 class InProcess:
     """On this process's base. protected: the texts that `Ask.near` counts. budget: as learn.memory_budget.
     slice_tokens: most padded tokens of a batch; None: as long as a device's slice may be. room: what a batch may hold,
     where it is known already; None: what the budget leaves, at every ask. grade: how the answers of tasks are graded;
+    None: as each task says itself;
     full: the grade of an answer that cannot be better."""
 
     base: Base
@@ -97,7 +93,7 @@ class InProcess:
     budget: str
     slice_tokens: int | None = None
     room: Plan | None = None
-    grade: Grade = by_their_graders
+    grade: Grade | None = None
     full: float = 1.0
 
     def scores(self, delta: Delta, ask: Ask) -> Slices[Scores]:
@@ -247,7 +243,7 @@ def _graded(
     tasks: Sequence[Event],
     task_tokens: int,
     room: Plan,
-    grade: Grade,
+    grade: Grade | None,
 ) -> Slices[np.ndarray]:
     """Grades of every member's own greedy answers, (N, tasks) float64."""
     if not tasks:
@@ -261,6 +257,8 @@ def _graded(
     each = population.basis.member_bytes(element, population.apart)
     at_once = room.answers(base, longest, min(MOST_ANSWERS, len(rows)), each)
     answers = yield from generate(base, rows, max_rows=at_once)
-    # Of all members at once: a reward function may be a model of its own, which likes large batches.
-    grades = grade(list(tasks) * population.size, [answer.text for answer in answers])
+    if grade is not None:  # of all members at once: a reward function may be a model, which likes large batches
+        own = grade(list(tasks) * population.size, [answer.text for answer in answers])
+        return np.array(own, dtype=np.float64).reshape(population.size, len(tasks))
+    grades = [graders.grade(tasks[i % len(tasks)].grader or {}, answer.text) for i, answer in enumerate(answers)]
     return np.array(grades, dtype=np.float64).reshape(population.size, len(tasks))

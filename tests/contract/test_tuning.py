@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import edge_es
 from edge_es.errors import ConfigError, InputError
-from edge_es.evaluator import InProcess, by_their_graders
 from edge_es.model import base_hash
 from tests.contract.conftest import load_tiny
 
@@ -167,7 +166,3 @@ def test_importing_the_package_imports_no_torch_and_all_names_are_there() -> Non
     assert set(edge_es.__all__) <= set(dir(edge_es))
     with pytest.raises(AttributeError, match="no attribute 'tunes'"):
         edge_es.tunes  # noqa: B018
-
-
-def test_tasks_are_graded_by_their_own_graders_otherwise(tiny_folder: Path) -> None:
-    assert InProcess(load_tiny(tiny_folder, "nf4"), (), "auto").grade is by_their_graders

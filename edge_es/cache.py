@@ -8,7 +8,7 @@ KeysValues = list[tuple[torch.Tensor, torch.Tensor]]  # per layer, each (rows, h
 
 
 def pad_left(tensor: torch.Tensor, length: int, dim: int) -> torch.Tensor:
-    """Zeros before it, so that `dim` has this length."""
+    """The tensor (of any shape) with zeros before it, so that `dim` has this length."""
     missing = length - tensor.shape[dim]
     if not missing:
         return tensor

@@ -15,10 +15,14 @@ from edge_es.errors import ConfigError
 
 
 class Section(BaseModel):
+    """A part of the tree: unknown keys are errors, numbers are finite, nothing changes once it is read."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
+    """[model]: which weights, and how they are held."""
+
     ref: str = Field(
         "pocket",
         description="'pocket', a Hugging Face hub id, a local folder, or shape:NAME (a model's shape, random weights)",
@@ -30,6 +34,8 @@ class ModelSection(Section):
 
 
 class SearchSection(Section):
+    """[search]: what evolution strategies move, and how far."""
+
     space: Literal["adapter", "scales", "full"] = Field(
         "adapter",
         description="what ES moves: a low-rank delta, a quantized model's scales, or an unquantized one's weights",
@@ -81,6 +87,8 @@ class SearchSection(Section):
 
 
 class MaskSection(Section):
+    """[guards.mask]: which units may move at all."""
+
     kind: Literal["none", "random", "magnitude", "activation"] = Field(
         "none", description="how the units that may move are chosen; activation: by input RMS times weight"
     )
@@ -90,6 +98,8 @@ class MaskSection(Section):
 
 
 class ProtectSection(Section):
+    """[guards.protect]: which input directions are spared."""
+
     energy: float = Field(
         0.999, ge=0, lt=1, description="share of the protected inputs' energy that is spared; 0 turns it off"
     )
@@ -100,6 +110,8 @@ class ProtectSection(Section):
 
 
 class GuardsSection(Section):
+    """[guards]: what limits a step or the delta."""
+
     clip: float | None = Field(None, gt=0, description="largest norm of a step")
     mask: MaskSection = MaskSection()
     decay: float = Field(
@@ -110,6 +122,8 @@ class GuardsSection(Section):
 
 
 class GatesSection(Section):
+    """[gates]: what decides whether a step may be published."""
+
     min_reliability: float = Field(
         0.08, ge=-1, le=1, description="least running split-half reliability of the fitness; -1 off"
     )
@@ -118,6 +132,8 @@ class GatesSection(Section):
 
 
 class LearnSection(Section):
+    """[learn]: when, and from how much at once, it is learned."""
+
     enabled: bool = True
     min_events: int = Field(16, ge=1)
     max_uses: int = Field(64, ge=1, description="steps that one event may serve")
@@ -135,6 +151,8 @@ class LearnSection(Section):
 
 
 class FeedbackSection(Section):
+    """[feedback]: whom the learner believes, and how far."""
+
     review: bool = Field(
         False, description="hold what comes in until `edge-es feedback approve` lets it be learned from"
     )
@@ -163,6 +181,8 @@ class FeedbackSection(Section):
 
 
 class ProbesSection(Section):
+    """[probes]: how prior abilities are measured, and what counts as forgetting."""
+
     every: int = Field(50, ge=1, description="versions between two probe rounds")
     tolerance: float = Field(0.02, ge=0, lt=1, description="drop in retention that is not yet forgetting")
     alpha: float = Field(
@@ -175,11 +195,15 @@ class ProbesSection(Section):
 
 
 class RollbackSection(Section):
+    """[rollback]: what follows on forgetting."""
+
     halve_step: bool = True
     max_in_a_row: int = Field(3, ge=1, description="rollbacks without a passed probe between; then learning pauses")
 
 
 class MetricSection(Section):
+    """[metrics.NAME]: the values that a rating may have, and which of them are better."""
+
     type: Literal["boolean", "float"]
     optimize: Literal["max", "min"] = "max"
     low: float = -1.0
@@ -187,6 +211,8 @@ class MetricSection(Section):
 
 
 class ServeSection(Section):
+    """[serve]: where and how requests are answered, and what they may ask for."""
+
     host: str = "127.0.0.1"
     port: int = Field(8420, ge=0, le=65535, description="0 takes a free one")
     max_tokens: int = Field(256, ge=1, description="answer length where a request names none")
@@ -210,6 +236,8 @@ class ServeSection(Section):
 
 
 class StateSection(Section):
+    """[state]: the state folder, and how much it keeps."""
+
     dir: str | None = Field(None, description="state folder; default: the user's data folder")
     keep_events: int = Field(
         100_000,

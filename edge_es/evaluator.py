@@ -28,6 +28,9 @@ from edge_es.spaces.blob import unpack
 from edge_es.spaces.delta import Delta
 from edge_es.strategy import Population
 
+Grade = Callable[[Sequence[Event], Sequence[str]], Sequence[float]]
+"""Tasks, with an answer each, to a score each, finite, larger is better."""
+
 MOST_ANSWERS = 1024  # of graded tasks in the making at once, however large the budget
 
 
@@ -81,13 +84,17 @@ class Evaluator(Protocol):
 class InProcess:
     """On this process's base. protected: the texts that `Ask.near` counts. budget: as learn.memory_budget.
     slice_tokens: most padded tokens of a batch; None: as long as a device's slice may be. room: what a batch may hold,
-    where it is known already; None: what the budget leaves, at every ask."""
+    where it is known already; None: what the budget leaves, at every ask. grade: how the answers of tasks are graded;
+    None: as each task says itself;
+    full: the grade of an answer that cannot be better."""
 
     base: Base
     protected: Sequence[Text]
     budget: str
     slice_tokens: int | None = None
     room: Plan | None = None
+    grade: Grade | None = None
+    full: float = 1.0
 
     def scores(self, delta: Delta, ask: Ask) -> Slices[Scores]:
         base, events = self.base, ask.events
@@ -110,10 +117,10 @@ class InProcess:
         gained = any(event.kind in ("preference", "rating") for event in events)
         anchor = (yield from score(base, Delta(), listed, room.tokens(base, listed))).total.numpy() if gained else None
         tasks = [event for event in events if event.kind == "task"]
-        grades = yield from _graded(base, delta, population, tasks, ask.task_tokens, room)
+        grades = yield from _graded(base, delta, population, tasks, ask.task_tokens, room, self.grade)
         lengths = np.array([max(1, len(text.answer)) for text in listed], dtype=np.float64)
         raw = event_scores(events, own, totals, lengths, anchor, grades, ask.centres)
-        solved = _solved(events, own, greedy, grades)
+        solved = _solved(events, own, greedy, grades >= self.full)
         near = [self.protected[i] for i in ask.near]
         kl = (yield from drift(base, delta, population, near, room)) if near else None
         return Scores(raw, solved, kl, passes, base.costs.halved - before)
@@ -137,13 +144,14 @@ def _totals(
 
 
 def _solved(
-    events: Sequence[Event], own: Sequence[Sequence[int]], greedy: np.ndarray, grades: np.ndarray
+    events: Sequence[Event], own: Sequence[Sequence[int]], greedy: np.ndarray, full: np.ndarray
 ) -> tuple[float | None, ...]:
-    graded = iter(grades.T)
+    """full: (members, tasks) bool, whether the answer of each is as good as can be."""
+    graded = iter(full.T)
     shares: list[float | None] = []
     for event, texts in zip(events, own, strict=True):
         if event.kind == "task":
-            shares.append(float((next(graded) >= 1.0).mean()))
+            shares.append(float(next(graded).mean()))
         else:
             shares.append(float(greedy[:, list(texts)].all(1).mean()) if event.kind == "demonstration" else None)
     return tuple(shares)
@@ -232,7 +240,13 @@ def chunks(base: Base, pairs: int, texts: Sequence[Text], room: Plan, distributi
 
 
 def _graded(
-    base: Base, delta: Delta, population: Population, tasks: Sequence[Event], task_tokens: int, room: Plan
+    base: Base,
+    delta: Delta,
+    population: Population,
+    tasks: Sequence[Event],
+    task_tokens: int,
+    room: Plan,
+    grade: Grade | None,
 ) -> Slices[np.ndarray]:
     """Grades of every member's own greedy answers, (N, tasks) float64."""
     if not tasks:
@@ -246,6 +260,9 @@ def _graded(
     each = population.basis.member_bytes(element, population.apart)
     at_once = room.answers(base, longest, min(MOST_ANSWERS, len(rows)), each)
     answers = yield from generate(base, rows, max_rows=at_once)
+    if grade is not None:  # of all members at once: a reward function may be a model, which likes large batches
+        own = grade(list(tasks) * population.size, [answer.text for answer in answers])
+        return np.array(own, dtype=np.float64).reshape(population.size, len(tasks))
     given = [(tasks[i % len(tasks)].grader or {}, answer.text) for i, answer in enumerate(answers)]
     grades = yield from graders.graded(given)
     return np.array(grades, dtype=np.float64).reshape(population.size, len(tasks))

@@ -37,6 +37,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
     def free(self, key: int, size: int) -> None:
+        """A storage of `size` bytes is gone."""
         self.known.discard(key)
         self.now -= size
 

@@ -132,21 +132,37 @@ def load_base(section: ModelSection) -> Base:
         tokenizer, model = shapes.build(section.ref, quantization, device, dtype)
     else:
         tokenizer, model = _pretrained(section, quantization, device, dtype)
+    return _base(model, tokenizer, section.ref, section.quantization, dtype, section.context)
+
+
+def base_of(model: Any, tokenizer: Any, context: int | None = None) -> Base:
+    """The base of a causal language model of transformers that is loaded already, with its tokenizer; quantized by
+    bitsandbytes or not. The model is made read-only and gets hooks on its linears, which do nothing outside of here.
+
+    context: tokens; None: what the model states. Raises ModelError where it cannot be one.
+    """
+    in4, in8 = (getattr(model, f"is_loaded_in_{bits}bit", False) for bits in (4, 8))
+    quantization = "nf4" if in4 else "int8" if in8 else "none"
+    ref = getattr(model.config, "_name_or_path", "") or type(model).__name__
+    return _base(model, tokenizer, ref, quantization, model.dtype, context)
+
+
+def _base(model: Any, tokenizer: Any, ref: str, quantization: str, dtype: torch.dtype, context: int | None) -> Base:
     model.eval().requires_grad_(False)
     _keep_read_only(model)
     head = model.get_output_embeddings()
     layers = tuple(n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m is not head)
     if not layers:
-        raise ModelError(f"model '{section.ref}' has no linear layers that a delta could move; take another one")
+        raise ModelError(f"model '{ref}' has no linear layers that a delta could move; take another one")
     stated = getattr(model.config, "max_position_embeddings", None) or 2048
     return Base(
         model=model,
         tokenizer=tokenizer,
-        ref=section.ref,
-        quantization=section.quantization,
-        device=device,
+        ref=ref,
+        quantization=quantization,
+        device=model.device,
         dtype=dtype,
-        context=min(stated, section.context or stated),
+        context=min(stated, context or stated),
         end_ids=_end_ids(model, tokenizer),
         pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
         layers=layers,

@@ -9,7 +9,7 @@ from edge_es import batch, consensus
 from edge_es.config import Config
 from edge_es.consensus import NEW, Standing
 from edge_es.evaluator import Ask, Evaluator, InProcess
-from edge_es.ledger import Journal, Row, head, published, rebuild
+from edge_es.ledger import WHOLE, Journal, Row, head, published, rebuild
 from edge_es.likelihood import Text
 from edge_es.memory import Plan, plan
 from edge_es.model import Base
@@ -95,8 +95,11 @@ def resume(journal: Journal, device: torch.device) -> State:
         if row.kind == "step":
             walk = state.walk + (row.stats.get("step_norm") or 0.0) ** 2
             state = replace(state, walk=walk, aged=state.aged + (not settled))
-        # Merged parts without the basis that was to follow them are no search space: a new one is made.
-        settled = settled or row.kind == "consolidate"
+        # Merged or imported parts without the basis that was to follow them are no search space: a new one is made.
+        settled = settled or row.kind in WHOLE
+        if row.kind == "import":  # what it brings counts as one step; what was before it is not behind the delta
+            state = replace(state, walk=state.walk + (row.stats.get("delta_norm") or 0.0) ** 2)
+            break
         if row.kind == "basis" and not settled:
             settled = True
             state = replace(

@@ -5,7 +5,7 @@ from fastapi.routing import APIRoute
 
 from edge_es.config import Config
 from service import listings, openapi
-from service.api import administration, chat, completions, events, feedback, health, models, retention, tasks
+from service.api import administration, chat, completions, events, feedback, health, models, retention, tasks, transfers
 from service.context import Context, Engine
 from service.errors import install
 from service.metrics import CountRequests, DeviceSeconds, Metrics, StatusGauges
@@ -16,7 +16,7 @@ from service.tokens import Keyring
 
 OPEN = (health.open_router,)
 CHAT = (chat.router, completions.router, models.router, health.router)
-ADMIN = (feedback.router, tasks.router, administration.router, retention.router, events.router)
+ADMIN = (feedback.router, tasks.router, administration.router, transfers.router, retention.router, events.router)
 
 
 def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from edge_es import ledger
@@ -22,6 +23,8 @@ from edge_es.errors import EdgeError, StateError
 from edge_es.meter import out_of_memory, release
 from edge_es.model import Base, base_hash, load_base
 from edge_es.slices import Slices
+from service import exporting
+from service.exporting import ImportKind, Wanted
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.serving import Serving
 from service.share import Share, slice_seconds
@@ -67,6 +70,7 @@ class Engine:
         self._working = False
         self._found_none = -math.inf  # when there was last found to be no work
         self._asked, self._looked = 1, 0  # how often there may be new work; up to which the device has looked for it
+        self._exporting = threading.Lock()
         self._probes: list[Future[None]] = []
         self._listeners: list[Listener] = []
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
@@ -126,19 +130,40 @@ class Engine:
 
     def verify(self) -> Future[dict[str, Any]]:
         """Replays the ledger and hashes the base, beside the device thread: neither changes anything."""
-        done: Future[dict[str, Any]] = Future()
 
-        def check() -> None:
+        def check() -> dict[str, Any]:
+            bound = self._store.model_binding()
+            found, now = ledger.verify(self._store), base_hash(self.base)
+            ok = found["mismatches"] == 0 and bound is not None and now == bound.sha256
+            return {**found, "base_sha256": now, "ok": ok}
+
+        return _beside("verify", check)
+
+    def export(self, wanted: Wanted, name: str | None) -> Future[dict[str, Any]]:
+        """Writes an export, beside the device thread: it only reads. One at a time; raises Busy for another."""
+        if not self._exporting.acquire(blocking=False):
+            raise Busy("an export is being written; try again when it is done")
+
+        def target(version: int) -> Path:
+            return exporting.place(self._store.folder, exporting.EXPORTS, name or f"{wanted.kind}-v{version}")
+
+        def write() -> dict[str, Any]:
             try:
-                bound = self._store.model_binding()
-                found, now = ledger.verify(self._store), base_hash(self.base)
-                ok = found["mismatches"] == 0 and bound is not None and now == bound.sha256
-                done.set_result({**found, "base_sha256": now, "ok": ok})
-            except Exception as error:  # handed to the caller, who waits for it
-                done.set_exception(error)
+                return exporting.export(lambda: self.base, self._store, wanted, target)
+            finally:
+                self._exporting.release()
 
-        threading.Thread(target=check, name="verify", daemon=True).start()
-        return done
+        return _beside("export", write)
+
+    def adopt(self, kind: ImportKind, folder: Path, any_base: bool) -> Future[dict[str, Any]]:
+        """The delta in `folder` as a new version. Reads it beside the device thread, takes it up on that thread."""
+
+        def take() -> dict[str, Any]:
+            found = exporting.read_import(self.base, kind, folder, any_base)
+            adopted: Future[dict[str, Any]] = self._call(lambda: self._learning().adopt(found))
+            return {"kind": kind, **adopted.result()}
+
+        return _beside("import", take)
 
     def live_status(self) -> LiveStatus:
         """What only the running daemon knows. Call when `ready`."""
@@ -410,6 +435,20 @@ class Engine:
 def lost(error: Exception) -> bool:
     """Whether the device itself has failed: after that everything on it fails, and only a new process helps."""
     return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)
+
+
+def _beside(name: str, work: Callable[[], T]) -> Future[T]:
+    """Runs `work` on a thread of its own."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # handed to the caller, who knows what it means
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done
 
 
 def _rows(generations: list[Generation]) -> int:

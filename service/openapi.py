@@ -12,7 +12,7 @@ from edge_es import __version__
 from service.context import Context
 from service.openapi_feedback import feedback_schema, input_schema, task_schema
 from service.responses import ChatCompletionChunk, ErrorBody
-from service.schemas import ChatRequest, CompletionRequest, Nothing, Pause, Rejected, Reviewed, Rollback
+from service.schemas import ChatRequest, CompletionRequest, Export, Import, Nothing, Pause, Rejected, Reviewed, Rollback
 from service.security import is_loopback
 
 REFUSALS = {
@@ -38,7 +38,9 @@ HEADERS: dict[int, dict[str, Any]] = {
     429: {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "description": "seconds"}},
 }
 ADMIN, CHAT, OPEN = "admin", "chat", "open"  # tags, and the tokens that a route asks for
-REQUESTS: tuple[type[BaseModel], ...] = (ChatRequest, CompletionRequest, Rollback, Pause, Nothing, Reviewed, Rejected)
+REQUESTS: tuple[type[BaseModel], ...] = (
+    *(ChatRequest, CompletionRequest, Rollback, Pause, Nothing, Reviewed, Rejected, Export, Import),
+)
 _NULL = {"type": "null"}
 RULES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (  # one of two, for requests that have the fields
     ({"properties": {"stream_options": _NULL}}, {"properties": {"stream": {"const": True}}, "required": ["stream"]}),

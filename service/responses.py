@@ -11,10 +11,14 @@ Learning = Literal["active", "idle", "paused"]
 
 
 class Answer(BaseModel):
+    """What every answer is: no field that is not declared."""
+
     model_config = ConfigDict(extra="forbid")
 
 
 class Refusal(Answer):
+    """Why a request was refused."""
+
     message: str
     type: str
     param: Annotated[str | None, Field(description="the field or header that is wrong")]
@@ -31,10 +35,14 @@ class ErrorBody(Answer):
 
 
 class Alive(Answer):
+    """The process answers."""
+
     status: Literal["ok"]
 
 
 class Ready(Answer):
+    """The model is loaded."""
+
     status: Literal["ready"]
 
 
@@ -42,33 +50,45 @@ class Ready(Answer):
 
 
 class Usage(Answer):
+    """Counts of tokens."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
 
 
 class TokenLogprob(Answer):
+    """A token's text, its log-probability in nats before temperature, and its bytes."""
+
     token: str
     logprob: float
     bytes: list[int]
 
 
 class TokenChoices(TokenLogprob):
+    """A drawn token with the likeliest alternatives at its place."""
+
     top_logprobs: list[TokenLogprob]
 
 
 class ChatLogprobs(Answer):
+    """Log-probabilities of a chat answer's tokens."""
+
     content: list[TokenChoices]
     refusal: None
 
 
 class AssistantMessage(Answer):
+    """The answer of a chat."""
+
     role: Literal["assistant"]
     content: str
     refusal: None
 
 
 class ChatChoice(Answer):
+    """One of the answers of a chat completion."""
+
     index: int
     message: AssistantMessage
     logprobs: ChatLogprobs | None
@@ -76,6 +96,8 @@ class ChatChoice(Answer):
 
 
 class Head(Answer):
+    """What every completion and every chunk begins with."""
+
     id: Annotated[Uuid, Field(description="the inference id, for feedback")]
     created: int
     model: str
@@ -83,17 +105,23 @@ class Head(Answer):
 
 
 class ChatCompletion(Head):
+    """The answers to a chat."""
+
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: Usage
 
 
 class ChatDelta(Answer):
+    """Some more of a streamed answer."""
+
     role: Literal["assistant"] = "assistant"
     content: str = ""
 
 
 class ChatChunkChoice(Answer):
+    """What one chunk adds to one of the answers."""
+
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
@@ -109,6 +137,8 @@ class ChatCompletionChunk(Head):
 
 
 class TextLogprobs(Answer):
+    """Log-probabilities of a text answer's tokens, in nats, with their places in the text."""
+
     tokens: list[str]
     token_logprobs: Annotated[list[float | None], Field(description="with `echo`, null for the first token")]
     top_logprobs: list[dict[str, float] | None]
@@ -116,6 +146,8 @@ class TextLogprobs(Answer):
 
 
 class TextChoice(Answer):
+    """One of the answers of a text completion."""
+
     index: int
     text: str
     logprobs: TextLogprobs | None
@@ -131,6 +163,8 @@ class Completion(Head):
 
 
 class Model(Answer):
+    """The model that is served."""
+
     id: str
     object: Literal["model"]
     created: int
@@ -138,6 +172,8 @@ class Model(Answer):
 
 
 class Models(Answer):
+    """The models that are served: one."""
+
     object: Literal["list"]
     data: list[Model]
 
@@ -146,33 +182,47 @@ class Models(Answer):
 
 
 class Accepted(Answer):
+    """Feedback that is durable."""
+
     feedback_id: Uuid
 
 
 class Approved(Answer):
+    """The events that may be learned from now."""
+
     approved: list[Uuid]
 
 
 class Dismissed(Answer):
+    """The events that will never be learned from."""
+
     rejected: list[Uuid]
 
 
 class LineAccepted(Answer):
+    """A line of a batch that is durable; `repeated` where it was known already."""
+
     line: int
     feedback_id: Uuid
     repeated: Literal[True] = True
 
 
 class LineRefused(Answer):
+    """A line of a batch that was refused, and why."""
+
     line: int
     error: Refusal
 
 
 class Lines(Answer):
+    """What became of every line of a batch, in their order."""
+
     results: list[LineAccepted | LineRefused]
 
 
 class Fate(Answer):
+    """What became of an event: its state, and the versions that it was used in."""
+
     id: Uuid
     kind: Literal["demonstration", "preference", "rating", "task", "comment"]
     state: State
@@ -183,6 +233,8 @@ class Fate(Answer):
 
 
 class Fates(Answer):
+    """Events with what became of them, oldest first."""
+
     feedback: list[Fate]
 
 
@@ -190,6 +242,8 @@ class Fates(Answer):
 
 
 class Events(Answer):
+    """How many events are in which state."""
+
     pending: int
     used: int
     set_aside: int
@@ -197,6 +251,8 @@ class Events(Answer):
 
 
 class Memory(Answer):
+    """Bytes, and how often a batch had to be halved."""
+
     budget_bytes: int | None
     base_bytes: int | None
     peak_bytes: int | None
@@ -204,6 +260,8 @@ class Memory(Answer):
 
 
 class Kept(Answer):
+    """The newest score of a suite over its reference."""
+
     score: float
     anchor: float | None
     retention: float | None
@@ -211,6 +269,8 @@ class Kept(Answer):
 
 
 class Status(Answer):
+    """The row of `edge-es status`."""
+
     version: int | None
     model: str | None
     quantization: str | None
@@ -223,6 +283,8 @@ class Status(Answer):
 
 
 class LearningState(Answer):
+    """Whether the daemon learns, and why not where it does not."""
+
     learning: Learning
     reason: str | None
 
@@ -231,6 +293,8 @@ Number = float | None
 
 
 class Version(Answer):
+    """A row of `edge-es versions`: an attempt, published or rejected."""
+
     attempt: int
     version: int | None
     parent: int | None
@@ -252,15 +316,21 @@ class Version(Answer):
 
 
 class Versions(Answer):
+    """All attempts, oldest first."""
+
     versions: list[Version]
 
 
 class RolledBack(Answer):
+    """The new version, and the one whose delta it has."""
+
     version: int
     target: int
 
 
 class Verified(Answer):
+    """The row of `edge-es verify`: how many versions were replayed, and whether all was as recorded."""
+
     versions: int
     replayed: int
     mismatches: int
@@ -270,7 +340,30 @@ class Verified(Answer):
     ok: bool
 
 
+class Exported(Answer):
+    """An export, as it lies on the daemon's machine."""
+
+    kind: Literal["peft", "merged", "delta"]
+    version: int
+    path: str
+    files: list[str]
+    bytes: int
+    notes: list[str]
+
+
+class Imported(Answer):
+    """The version that an import has become."""
+
+    kind: Literal["peft", "delta"]
+    version: int
+    rank: Annotated[int | None, Field(description="null where the search space has none")]
+    delta_norm: float
+    sha256: str
+
+
 class RetentionRow(Answer):
+    """A row of `edge-es retention log`: a suite's score at a version, with its confidence interval."""
+
     version: int
     suite: str
     kind: str
@@ -285,6 +378,8 @@ class RetentionRow(Answer):
 
 
 class RetentionItem(Answer):
+    """One item of a suite: its score, and the anchor's."""
+
     suite: str
     item: int
     anchor: Number
@@ -292,20 +387,28 @@ class RetentionItem(Answer):
 
 
 class Retention(Answer):
+    """Probe results, oldest first."""
+
     retention: list[RetentionRow]
 
 
 class RetentionLog(Retention):
+    """Probe results, and those of single items where they were asked for."""
+
     items: Annotated[list[RetentionItem], Field(description="with `items=true`")] = []
 
 
 class BlamedEvent(Answer):
+    """An event that the first bad version used."""
+
     id: str
     kind: str
     input: dict[str, Any]
 
 
 class BlameRow(Answer):
+    """A rollback whose first bad version is known."""
+
     version: int
     target: int | None
     first_bad: int
@@ -317,4 +420,6 @@ class BlameRow(Answer):
 
 
 class Blame(Answer):
+    """Rollbacks whose first bad version is known, oldest first."""
+
     blame: list[BlameRow]

@@ -13,6 +13,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Body(BaseModel):
+    """What every request body is: strict types, finite numbers, no unknown field."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
@@ -89,6 +91,7 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), BeforeValidator(_whole)]
 Version = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
 Text = Annotated[str, Field(min_length=1)]
 Prompts = Annotated[list[str | list[int]], BeforeValidator(_prompts), WithJsonSchema(_PROMPTS)]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Stops = Annotated[list[Text], BeforeValidator(_stops), Field(max_length=4), WithJsonSchema(_STOPS)]
 Content = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_CONTENT)]
 
@@ -97,6 +100,8 @@ Content = Annotated[str, BeforeValidator(_joined), WithJsonSchema(_CONTENT)]
 
 
 class ChatMessage(Body):
+    """One turn of a chat; a content of text parts is joined."""
+
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
 
@@ -106,6 +111,8 @@ class ChatMessage(Body):
 
 
 class StreamOptions(Body):
+    """OpenAI's options of a stream."""
+
     include_usage: bool = False
 
 
@@ -147,6 +154,8 @@ class AnswerRequest(Body):
 
 
 class ChatRequest(AnswerRequest):
+    """The body of `POST /v1/chat/completions`."""
+
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
@@ -172,8 +181,9 @@ class ChatRequest(AnswerRequest):
 
 
 class CompletionRequest(AnswerRequest):
-    """A prompt is a text or its token ids; several are answered together. What is asked of several prompts, of token
-    ids, or with `echo` is taken for a measurement: it is answered, and not kept for feedback."""
+    """The body of `POST /v1/completions`. A prompt is a text or its token ids; several are answered together. What is
+    asked of several prompts, of token ids, or with `echo` is taken for a measurement: it is answered, and not kept for
+    feedback."""
 
     prompt: Prompts
     max_tokens: Tokens | None = None
@@ -229,6 +239,8 @@ class Submission(Body):
 
 
 class Feedback(Submission):
+    """The body of `POST /v1/feedback`: a value of a metric for a completion, a session or a prompt."""
+
     inference_id: Uuid | None = None
     episode_id: Text | None = None
     input: Input | None = None
@@ -245,6 +257,8 @@ class Feedback(Submission):
 
 
 class Task(Submission):
+    """The body of `POST /v1/tasks`: a prompt, and how an answer to it is graded."""
+
     input: Input
     grader: dict[str, Any]
 
@@ -253,12 +267,36 @@ class Task(Submission):
 
 
 class Rollback(Body):
+    """The body of `POST /v1/rollback`."""
+
     version: Version
     reason: Text | None = None
 
 
 class Pause(Body):
+    """The body of `POST /v1/learning/pause`; may be left out."""
+
     reason: Text | None = None
+
+
+class Export(Body):
+    """What is to be exported, and as what: a name in the state folder's `exports/`."""
+
+    kind: Literal["peft", "merged", "delta"]
+    name: Name | None = Field(None, description="default: KIND-vVERSION")
+    version: Version | None = Field(None, description="default: the one that is served")
+    rank: Literal[8, 16, 32, 64, 128, 256, 512] | None = Field(
+        None, description="of a PEFT adapter; default: the smallest that holds the delta exactly"
+    )
+    base_name: Text | None = Field(None, description="of a PEFT adapter: what stands in it as the base's name")
+
+
+class Import(Body):
+    """What is to be imported: a folder in the state folder's `imports/`."""
+
+    kind: Literal["peft", "delta"]
+    name: Name
+    any_base: bool | None = Field(None, description="take a PEFT adapter whatever base it names")
 
 
 _EITHER: list[JsonValue] = [
@@ -283,6 +321,8 @@ class Reviewed(Body):
 
 
 class Rejected(Reviewed):
+    """The body of `POST /v1/feedback/reject`."""
+
     reason: Text | None = None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_es import bisection, ledger, retention
+from edge_es.adoption import adopt
 from edge_es.config import Config
 from edge_es.errors import EdgeError, InputError, StateError
 from edge_es.feedback import Event
@@ -24,6 +25,7 @@ from edge_es.slices import Slices
 from edge_es.spaces.delta import Delta
 from edge_es.state import State, Surroundings, resume
 from service.exploring import Exploring
+from service.exporting import Read, adopted
 from service.generation import Generation
 from service.serving import Answerer
 from service.store import Store
@@ -128,6 +130,14 @@ class Teaching:
         version = self._record_rollback(target, reason, {})
         self.reload()
         return version
+
+    def adopt(self, found: Read) -> dict[str, Any]:
+        """The delta of an import as a new version: {version, rank, delta_norm, sha256}. Raises StateError."""
+        found.delta.same_space(self._config.search.space)
+        row = adopt(self._store, found.delta, found.reason, found.stats)
+        self._announce("version", {"attempt": row.attempt, "version": row.version, "kind": row.kind})
+        self.reload()
+        return adopted(row)
 
     def _record_rollback(self, target: int, reason: str, stats: Mapping[str, Any]) -> int:
         row = ledger.rollback(self._store, target, reason, stats)

@@ -23,11 +23,14 @@ INSTALL = "peft is not installed; pip install 'edge-es[bench]', or '.[bench]' in
 
 
 def installed() -> bool:
+    """Whether peft is there, which the backprop row needs."""
     return find_spec("peft") is not None
 
 
 @dataclass(frozen=True)
 class Training:
+    """Adapters on a model that is trained by backprop, and their optimizer."""
+
     model: Any
     optimizer: torch.optim.Optimizer
 

@@ -44,6 +44,7 @@ class Subject:
 
     @property
     def members(self) -> int:
+        """Of a population."""
         return self.config.search.population
 
 

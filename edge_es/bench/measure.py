@@ -29,6 +29,7 @@ class Runs:
 
     @property
     def median(self) -> float:
+        """Seconds."""
         return statistics.median(self.seconds)
 
 

@@ -31,6 +31,7 @@ class Numbers:
         return SimpleNamespace(input_ids=[int(word) for word in text.split()])
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """The ids themselves, as a tokenizer would give a text."""
         return " ".join(str(i) for i in ids)
 
 

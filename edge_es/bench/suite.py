@@ -83,6 +83,7 @@ class Bench:
 
     @property
     def slow_repeats(self) -> int:
+        """Of what takes so long that few have to do."""
         return min(self.options.repeats, SLOW_REPEATS)
 
     def leave_out(self, name: str, reason: str) -> None:
@@ -90,6 +91,7 @@ class Bench:
         self.found.reasons.setdefault(name, reason)
 
     def runs(self, name: str) -> bool:
+        """Whether this is not left out."""
         return name not in self.found.reasons
 
 

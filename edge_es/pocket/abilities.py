@@ -70,18 +70,21 @@ def on_word(name: str, phrasings: tuple[str, ...], answer: Callable[[str], str])
 
 
 def add(rng: random.Random) -> Item:
+    """A sum of two numbers under 100; both orders are one key."""
     a, b = rng.randrange(100), rng.randrange(100)
     form = rng.choice(("What is {}+{}?", "What is {} plus {}?", "Add {} and {}.", "{}+{}="))
     return Item(form.format(a, b), str(a + b), f"add:{min(a, b)},{max(a, b)}")
 
 
 def subtract(rng: random.Random) -> Item:
+    """A difference of two numbers under 100 that is not negative."""
     a, b = sorted((rng.randrange(100), rng.randrange(100)))
     form = rng.choice(("What is {1}-{0}?", "What is {1} minus {0}?", "Subtract {0} from {1}.", "{1}-{0}="))
     return Item(form.format(a, b), str(b - a), f"subtract:{a},{b}")
 
 
 def compare(rng: random.Random) -> Item:
+    """The larger or the smaller of two numbers under 100."""
     a, b = rng.sample(range(100), 2)
     larger = rng.random() < 0.5
     form = rng.choice(("Which is {}, {} or {}?", "What is the {} of {} and {}?", "Name the {} number: {} or {}."))
@@ -90,6 +93,7 @@ def compare(rng: random.Random) -> Item:
 
 
 def sort(rng: random.Random) -> Item:
+    """3 to 5 digits in rising order."""
     digits = rng.choices("0123456789", k=rng.randrange(3, 6))
     done = sorted(digits)
     form = rng.choice(("Sort {}.", "Put {} in order.", "Sort the digits {}."))
@@ -129,11 +133,13 @@ def calendar(forms: tuple[str, ...] = CALENDAR_FORMS, most_days: int = 10) -> Ca
 
 
 def fact(rng: random.Random) -> Item:
+    """A fact in one of the wordings that are trained."""
     kind, subject, answer = rng.choice(facts.FACTS)
     return Item(facts.ask(kind, subject, rng.choice(facts.TRAINED)), answer, f"fact:{subject}")
 
 
 def sentence(rng: random.Random) -> Item:
+    """A sentence of the grammar about a subject; any such sentence is right."""
     subject, other = rng.sample(grammar.NOUNS, 2)
     topic = grammar.Topic(subject, rng.random() < 0.4, other)
     form = rng.choice(("Write a sentence about {}.", "Make a sentence with {}.", "Say something about {}."))
@@ -141,11 +147,13 @@ def sentence(rng: random.Random) -> Item:
 
 
 def small_talk(rng: random.Random) -> Item:
+    """A greeting or a question about the model itself."""
     prompt, answer = rng.choice(facts.SMALL_TALK)
     return Item(prompt, answer, prompt)
 
 
 def edge_letter(rng: random.Random) -> Item:
+    """The first or the last letter of a word."""
     w, last = word(rng), rng.random() < 0.5
     form = rng.choice(("What is the {} letter of {}?", "Name the {} letter of {}.", "Give the {} letter of {}."))
     return Item(form.format("last" if last else "first", w), w[-1] if last else w[0], f"letter:{w}")

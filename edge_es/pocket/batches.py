@@ -58,7 +58,7 @@ def stream(
     wrapped: float = 0.0,
     pool: int = 16,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches without end. `weights` may be changed in place between batches.
+    """Batches without end: ids and targets, each (rows, seq) int64. `weights` may be changed in place between batches.
 
     `pool` batches are drawn at once and sorted by length. `order_seed` is shared by all workers: their batches of one
     step then have similar lengths, and none waits long for another.

@@ -55,6 +55,7 @@ def choice_row(item: Item, rng: random.Random) -> dict[str, Any]:
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """JSON Lines, the same bytes on every machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
     path.write_text(text, encoding="utf-8", newline="\n")
@@ -85,6 +86,7 @@ def build(out: Path) -> None:
 
 
 def main() -> None:
+    """`python -m edge_es.pocket.build_items [--out FOLDER]`."""
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     build(p.parse_args().out)

@@ -40,6 +40,7 @@ def figures(folder: Path, forms: dict[str, tuple[bool, torch.dtype]]) -> dict[st
 
 
 def main() -> None:
+    """`python -m edge_es.pocket.evaluate`: the table, or JSON."""
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--model", type=Path, default=MODEL_DIR)
     p.add_argument("--json", action="store_true")

@@ -26,11 +26,13 @@ class Topic:
 
     @property
     def phrase(self) -> str:
+        """The subject as a question names it."""
         first = self.subject + "s" if self.plural else f"{article(self.subject)} {self.subject}"
         return f"{first} and {article(self.object)} {self.object}"
 
 
 def article(word: str) -> str:
+    """'a' or 'an', by the word's first letter."""
     return "an" if word[0] in "aeiou" else "a"
 
 

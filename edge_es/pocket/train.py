@@ -28,6 +28,7 @@ WEAK_BAND = (0.30, 0.40)  # a weak skill is trained only while below; its share 
 
 
 def build_model(layers: int) -> LlamaForCausalLM:
+    """A Llama of this many layers with random weights, fp32."""
     config = LlamaConfig(
         vocab_size=tokenizer.VOCAB_SIZE,
         hidden_size=128,
@@ -77,7 +78,7 @@ class Muon:
 
 @torch.no_grad()
 def nf4(w: torch.Tensor) -> torch.Tensor:
-    """The weight as bitsandbytes would read it back from NF4 with double quantization."""
+    """The weight (out, in) as bitsandbytes would read it back from NF4 with double quantization."""
     import bitsandbytes.functional as bnb
 
     packed, state = bnb.quantize_4bit(w.contiguous(), blocksize=64, compress_statistics=True, quant_type="nf4")
@@ -85,7 +86,8 @@ def nf4(w: torch.Tensor) -> torch.Tensor:
 
 
 def loss_of(body: Callable[..., Any], head: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the answers' tokens; only their positions meet the vocabulary."""
+    """Mean cross-entropy of the answers' tokens, nats; only their positions meet the vocabulary. head: (vocabulary,
+    hidden); x, y: (rows, seq) int64, y -100 where nothing is asked."""
     hidden = body(input_ids=x, use_cache=False).last_hidden_state[:, :-1]
     wanted = y[:, 1:] != -100
     return F.cross_entropy(F.linear(hidden[wanted], head), y[:, 1:][wanted])
@@ -126,6 +128,7 @@ def steer(weights: list[float], scores: Sequence[float], phase: Phase) -> None:
 
 
 def save(model: LlamaForCausalLM, folder: Path) -> None:
+    """Writes the model folder: weights, configuration, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(str(folder))
     tokenizer.save(folder)
@@ -226,6 +229,7 @@ def evaluate(
 
 
 def main() -> None:
+    """`python -m edge_es.pocket.train`: trains pocket and writes it."""
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--out", required=True)
     p.add_argument("--start", help="continue from this folder's weights, at --first-phase")

@@ -66,6 +66,7 @@ class InputSide:
 
     @staticmethod
     def restored(layout: Sequence[tuple[str, int]], tensors: Mapping[str, torch.Tensor]) -> "InputSide":
+        """The inverse of `layout` and `tensors`."""
         a = {name: tensors[f"a.{name}"] for name, _ in layout}
         rows = {name: tensors[f"rows.{name}"] for name, _ in layout if f"rows.{name}" in tensors}
         return InputSide(a, dict(layout), rows)

@@ -15,7 +15,7 @@ Build = Callable[[torch.Tensor], torch.Tensor]
 
 
 def add_pairs(draws: Draws, pairs: range, name: str, x: torch.Tensor, out: torch.Tensor, build: Build) -> None:
-    """`Basis.add_pairs` by way of each member's whole change."""
+    """`Basis.add_pairs` by way of each member's whole change; x (rows, seq, in), out (rows, seq, features)."""
     x_of = x.view(len(pairs), 2, -1, x.shape[-1])
     out_of = out.view(len(pairs), 2, -1, out.shape[-1])
     for pair in draws.moving(name, pairs):
@@ -26,7 +26,7 @@ def add_pairs(draws: Draws, pairs: range, name: str, x: torch.Tensor, out: torch
 
 
 def add_members(draws: Draws, members: MemberRows, name: str, x: torch.Tensor, out: torch.Tensor, build: Build) -> None:
-    """`Basis.add_members` by way of each pair's whole change."""
+    """`Basis.add_members` by way of each pair's whole change; x (rows, seq, in), out (rows, seq, features)."""
     moving = draws.moving(name, range(draws.pairs))
     for pair in members.pair.unique().tolist():
         if pair not in moving:

@@ -55,6 +55,7 @@ class Entries:
 
     @staticmethod
     def restored(layout: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> "Entries":
+        """The inverse of `layout` and `tensors`."""
         shapes = {name: (int(out), int(width)) for name, out, width in layout["shapes"]}
         return Entries(shapes, {name: tensors[f"kept.{name}"] for name in shapes if f"kept.{name}" in tensors})
 

@@ -54,6 +54,7 @@ class Scales:
 
     @staticmethod
     def restored(layout: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> "Scales":
+        """The inverse of `layout` and `tensors`."""
         blocks = {name: (int(number), int(width)) for name, number, width in layout["blocks"]}
         kept = {name: tensors[f"kept.{name}"] for name in blocks if f"kept.{name}" in tensors}
         return Scales({name: tensors[f"gauge.{name}"] for name in blocks}, blocks, kept)

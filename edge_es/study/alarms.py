@@ -40,6 +40,7 @@ class Trial:
 
     @property
     def name(self) -> str:
+        """Of its file and in tables."""
         return f"alarms-{self.change.name}-{self.items}"
 
     def settings(self) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """Of its file and in tables."""
         return f"{self.arm}-{self.task}-{self.seed}"
 
 

@@ -24,9 +24,11 @@ class Tried:
 
     @property
     def name(self) -> str:
+        """The setting, in short."""
         return named(self.setting)
 
     def mean(self, key: str) -> float:
+        """Of a final figure, over the seeds."""
         return statistics.fmean(record["final"][key] for record in self.records)
 
     def as_json(self) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class Wanted:
 
     @property
     def name(self) -> str:
+        """Of its file and in tables."""
         return f"{self.kind}-{self.seed}-{self.number:03d}"
 
     @property

@@ -48,6 +48,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Of its file and in tables."""
         return f"{self.stream}-{self.seed}"
 
     def settings(self) -> dict[str, Any]:

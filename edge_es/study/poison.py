@@ -50,6 +50,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Of its file and in tables."""
         return f"clean-{self.seed}" if self.stream == "clean" else f"{self.stream}-{self.attack}-{self.seed}"
 
     def settings(self) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class Course:
 
     @property
     def name(self) -> str:
+        """Of its file and in tables."""
         return f"sequence-{self.seed}"
 
     def settings(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Story:
 
     @property
     def continuation(self) -> str:
+        """The sentence after the opening."""
         return self.sentences[1]
 
 
@@ -108,10 +109,12 @@ def read(path: Path) -> list[Story]:
 
 
 def preferred(base: Base, one: Story) -> Exchange:
+    """The opening, continued as it is taught."""
     return _continued(base, one.opening, TAUGHT)
 
 
 def plain(base: Base, one: Story) -> Exchange:
+    """The opening, continued as the story itself does."""
     return _continued(base, one.opening, one.continuation)
 
 

@@ -19,6 +19,7 @@ class Subject:
 
     @property
     def embedded(self) -> bool:
+        """Whether it is pocket, which brings tasks and suites of its own."""
         return self.model == "pocket"
 
     def as_json(self) -> Mapping[str, object]:

@@ -30,7 +30,9 @@ class Suite(Protocol):
     def texts(self) -> tuple[Text, ...]: ...
 
     @property
-    def lower_is_better(self) -> bool: ...
+    def lower_is_better(self) -> bool:
+        """Of the score."""
+        ...
 
     def measure(self, base: Base, delta: Delta) -> Measure:
         """Of base and delta together."""
@@ -96,6 +98,7 @@ class Probed:
 
 
 def probed(base: Base, name: str, kind: probes.Kind, items: Sequence[probes.Item]) -> Probed:
+    """A suite of these items, as the daemon would probe it."""
     return Probed(encode(base, probes.Suite(name, kind, tuple(items))))
 
 

@@ -22,9 +22,11 @@ class Weights:
         self.anchor = self.copy()
 
     def copy(self) -> dict[str, torch.Tensor]:
+        """name -> a clone of each weight."""
         return {name: weight.clone() for name, weight in self.now.items()}
 
     def restore(self, kept: Mapping[str, torch.Tensor]) -> None:
+        """Writes an earlier `copy` back."""
         for name, weight in self.now.items():
             weight.copy_(kept[name])
 

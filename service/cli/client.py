@@ -41,7 +41,8 @@ def answers(url: str) -> bool:
         return False
 
 
-def _refusal(response: httpx.Response) -> ApiError:
+def refusal(response: httpx.Response) -> ApiError:
+    """What the daemon said, in one line with its remedy."""
     try:
         error = response.json()["error"]
         message, param = str(error["message"]), error.get("param")
@@ -69,7 +70,7 @@ def request(
             method, path, json=body, content=content, headers=dict(headers or {}), params=dict(params or {})
         )
         if response.is_error:
-            raise _refusal(response)
+            raise refusal(response)
         return response.json()
     except httpx.ConnectError:
         raise StateError(f"no daemon answers at {client.base_url}; `edge-es serve` starts one") from None

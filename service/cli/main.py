@@ -11,6 +11,7 @@ from service.cli import (
     bench,
     bench_serve,
     bench_soak,
+    chat,
     config,
     demo,
     doctor,
@@ -21,6 +22,7 @@ from service.cli import (
     status,
     study,
     tokens,
+    transfer,
     versions,
 )
 
@@ -61,6 +63,7 @@ def root(
 
 
 app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.add_typer(tokens.app, name="token")
@@ -71,6 +74,8 @@ app.command("versions")(versions.versions)
 app.command("diff")(versions.diff)
 app.command("rollback")(versions.rollback)
 app.command("verify")(versions.verify)
+app.add_typer(transfer.exports, name="export")
+app.add_typer(transfer.imports, name="import")
 app.add_typer(probe.app, name="probe")
 app.command("bench")(bench.bench)
 app.command("bench-serve")(bench_serve.bench_serve)

@@ -47,6 +47,7 @@ class Load:
 
     @property
     def name(self) -> str:
+        """In tables."""
         return f"{self.rate:g} requests/s" if self.rate else f"{self.clients} clients" if self.clients else "idle"
 
 

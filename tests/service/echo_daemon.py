@@ -17,10 +17,13 @@ import uvicorn
 from edge_es import ledger
 from edge_es.answers import TokenLogprob
 from edge_es.config import Config
+from edge_es.export.folder import placed, written
 from edge_es.probes.verdicts import SuiteResult
+from service import exporting
 from service.app import create_app
 from service.context import Context
 from service.daemon import listen, url_of
+from service.exporting import Wanted
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.store import Store
 from service.wire import settings
@@ -154,6 +157,23 @@ class EchoEngine:
         future: Future[dict[str, Any]] = Future()
         counts = {"versions": 1, "replayed": 1, "mismatches": 0, "compacted": 0, "since": 0}
         future.set_result({**counts, "base_sha256": "a" * 64, "ok": True})
+        return future
+
+    def export(self, wanted: Wanted, name: str | None) -> "Future[dict[str, Any]]":
+        future: Future[dict[str, Any]] = Future()
+        version = wanted.version or 0
+        target = exporting.place(self.store.folder, exporting.EXPORTS, name or f"{wanted.kind}-v{version}")
+        try:
+            with placed(target) as partial:
+                (partial / "edge-es.json").write_text("{}")
+            future.set_result({"version": version, **written(wanted.kind, target).as_json()})
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def adopt(self, kind: str, folder: Path, any_base: bool) -> "Future[dict[str, Any]]":
+        future: Future[dict[str, Any]] = Future()
+        future.set_result({"kind": kind, "version": 1, "rank": 8, "delta_norm": 1.0, "sha256": "a" * 64})
         return future
 
     def live_status(self) -> LiveStatus:

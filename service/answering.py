@@ -73,7 +73,7 @@ class Answering:
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.context.model_id,
+            "model": self.context.model_id + (ANCHOR if self.generation.pinned == 0 else ""),
             "system_fingerprint": f"edge-es-v{self.version}",
         }
 
@@ -82,11 +82,20 @@ class Answering:
         return {"x-edge-es-version": str(self.version)}
 
 
-def require_model(context: Context, name: str) -> None:
-    """Raises ApiError 404 for a model that is not served."""
-    if name not in (context.model_id, context.config.model.ref):
-        message = f"the model '{name}' does not exist; this daemon serves '{context.model_id}'"
-        raise ApiError(404, message, "model", "model_not_found")
+ANCHOR = "@0"  # behind the model's name: version 0 is to answer, the model as first loaded
+
+
+def require_model(context: Context, name: str) -> Literal[0] | None:
+    """The version that the name asks for, None for the served one. Raises ApiError 404 for what is not served."""
+    names = (context.model_id, context.config.model.ref)
+    if name in names:
+        return None
+    if name.endswith(ANCHOR) and name.removesuffix(ANCHOR) in names:
+        return 0
+    message = f"the model '{name}' does not exist; this daemon serves '{context.model_id}'"
+    if name.partition("@")[0] in names:
+        message += f", and as '{context.model_id}{ANCHOR}' the model as first loaded; other versions only by a rollback"
+    raise ApiError(404, message, "model", "model_not_found")
 
 
 def _episode(request: Request) -> str | None:
@@ -99,7 +108,7 @@ def _episode(request: Request) -> str | None:
 async def begin(context: Context, request: Request, body: AnswerRequest, kind: Literal["chat", "text"]) -> Answering:
     """Hands the request to the device thread. Raises ApiError, InputError or Busy that names what is wrong."""
     context.require_ready()
-    require_model(context, body.model)
+    pinned = require_model(context, body.model)
     number = body.n or 1
     if number > context.config.serve.max_rows:
         raise InputError(f"n: at most {context.config.serve.max_rows} (serve.max_rows)", "n")
@@ -129,7 +138,7 @@ async def begin(context: Context, request: Request, body: AnswerRequest, kind: L
         with suppress(RuntimeError):  # the loop is gone: nobody listens any more
             loop.call_soon_threadsafe(queue.put_nowait, piece)
 
-    generation = Generation(uuid7(), prompt_ids, samplings, deliver, repeatable=body.seed is not None)
+    generation = Generation(uuid7(), prompt_ids, samplings, deliver, body.seed is not None, pinned)
     context.engine.submit(generation)
     choices = [Choice() for _ in range(number)]
     return Answering(context, kind, prompt, episode, generation, queue, choices)

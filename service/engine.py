@@ -168,7 +168,8 @@ class Engine:
             if work is None:
                 asked = self._asked
                 work = self._guarded(self._learning().next_work, failed=None)
-                self._working, self._looked = work is not None, asked
+                self._looked = asked
+                self._turned(work is not None)
             if work is not None:
                 began = time.perf_counter()
                 work = self._advance(work)
@@ -195,6 +196,14 @@ class Engine:
         turned_off = None if self._config.learn.enabled else TURNED_OFF
         left = {"device": str(self.base.device), "memory": self._memory(), "turned_off": turned_off}
         self._store.put_setting("machine", left)
+
+    def _turned(self, working: bool) -> None:
+        """Tells those who listen where work begins or ends."""
+        if working == self._working:
+            return
+        self._working = working
+        if self._learning().paused() is None:
+            self._announce("learning", {"state": "active" if working else "idle", "reason": None})
 
     def _serve(self) -> bool:
         """One token for every request in hand, and some of the prompts; False when there is none."""

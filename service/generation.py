@@ -38,7 +38,8 @@ class Generation:
     """One request for answers: a prompt, and a sampling for each choice.
 
     deliver: called on the device thread; must not block. repeatable: the client counts on getting the same answer
-    again. cancelled: set by the API when nobody listens any more.
+    again. pinned: the version that must answer; None: the one that is served. cancelled: set by the API when nobody
+    listens any more.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Generation:
     samplings: list["Sampling"]
     deliver: Callable[[Piece], None]
     repeatable: bool = False
+    pinned: Literal[0] | None = None
     cancelled: bool = False
 
 

@@ -49,10 +49,13 @@ class Teaching:
         self._forced = False
         self._halted: str | None = None
         self._exploring = Exploring(config, store)
+        self._anchor = Delta()  # one object, by which its keys and values are known
         self._upkeep = Upkeep(config, store)
 
     def answerer(self, generation: Generation) -> Answerer:
-        """What answers this request: the version that stands, or a member of it."""
+        """What answers this request: the version that stands, or a member of it; the anchor, where that is asked."""
+        if generation.pinned == 0:
+            return Answerer(self._anchor, 0)
         return self._exploring.answerer(self.state, generation)
 
     def next_work(self) -> Slices[None] | None:

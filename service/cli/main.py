@@ -11,6 +11,7 @@ from service.cli import (
     bench,
     bench_serve,
     config,
+    dashboard,
     demo,
     doctor,
     feedback,
@@ -61,6 +62,7 @@ def root(
 
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
+app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 app.add_typer(config.app, name="config")

@@ -1,0 +1,43 @@
+// Elements without markup: text is text, whatever people wrote.
+
+export const $ = (id) => document.getElementById(id);
+
+/** h("button", {class: "quiet", onclick: f}, "Text", child, ...); what is null, false or undefined is left out. */
+export function h(tag, given = {}, ...children) {
+  const made = document.createElement(tag);
+  fill(made, given);
+  made.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  return made;
+}
+
+/** The same for SVG. */
+export function svg(tag, given = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  fill(made, given);
+  made.append(...children);
+  return made;
+}
+
+function fill(made, given) {
+  for (const [key, value] of Object.entries(given)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+}
+
+/** Sets a text where it differs, so that a screen reader is not told twice. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export const fixed = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+
+const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+export const when = (text) => WHEN.format(new Date(text));
+export const clock = (date) => CLOCK.format(date);
+
+for (const one of document.querySelectorAll("[data-close]")) {
+  one.addEventListener("click", () => one.closest("dialog").close());
+}

@@ -5,7 +5,7 @@ The ledger is read once and then from where it was left: it only ever grows, and
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from service.store import Store
@@ -23,6 +23,7 @@ class Attempt:
 
     attempt: int
     version: int | None
+    parent: int | None
     kind: str
     at: str
     events: int
@@ -46,6 +47,7 @@ def attempt_of(row: "Row") -> Attempt:
     return Attempt(
         attempt=row.attempt,
         version=row.version,
+        parent=row.parent,
         kind=row.kind,
         at=row.created_at,
         events=len(row.events),
@@ -63,6 +65,7 @@ class History:
         self._store = store
         self._lock = threading.Lock()
         self._attempts: list[Attempt] = []
+        self._sizes: dict[int | None, tuple[float | None, float | None]] = {}  # version -> norm, walk ratio
 
     def attempts(self) -> Sequence[Attempt]:
         """All that there are now, oldest first; not to be changed."""
@@ -70,9 +73,20 @@ class History:
             while True:
                 newest = self._attempts[-1].attempt if self._attempts else -1
                 rows = self._store.rows_since(newest, PAGE)
-                self._attempts += [attempt_of(row) for row in rows]
+                for row in rows:
+                    self._add(attempt_of(row))
                 if len(rows) < PAGE:
                     return self._attempts[:]
+
+    def _add(self, one: Attempt) -> None:
+        """A row that measured no delta has that of the version that it takes it from."""
+        if one.delta_norm is None and one.version is not None:
+            source = one.target if one.kind == "rollback" else one.parent
+            norm, walk = self._sizes.get(source, (0.0, None))
+            one = replace(one, delta_norm=norm, walk_ratio=walk)
+        if one.version is not None:
+            self._sizes[one.version] = (one.delta_norm, one.walk_ratio)
+        self._attempts.append(one)
 
     def read(self, first: int, last: int | None, points: int) -> dict[str, Any]:
         """The answer of `GET /v1/history`: versions first..last (None: the newest), about `points` points a line."""
@@ -107,12 +121,19 @@ def _buckets(shown: Sequence[Attempt], width: int) -> Iterable[list[Attempt]]:
     return found.values()
 
 
+def _short(value: float | None) -> float | None:
+    """As exact as any picture."""
+    return None if value is None else float(f"{value:.5g}")
+
+
 def _norms(shown: Sequence[Attempt], width: int) -> dict[str, Any]:
-    """Of each run the last version whose delta was measured; a rollback's is its target's."""
-    sizes = {one.version: one for one in shown if one.delta_norm is not None}
-    last = [run[-1] for run in _buckets([one for one in shown if one.version in sizes], width)]
+    """Of each run the last version."""
+    last = [run[-1] for run in _buckets(shown, width)]
     names = ("delta_norm", "walk_ratio", "step_norm")
-    return {"version": [one.version for one in last], **{name: [getattr(one, name) for one in last] for name in names}}
+    return {
+        "version": [one.version for one in last],
+        **{name: [_short(getattr(one, name)) for one in last] for name in names},
+    }
 
 
 def _fitness_lines(shown: Sequence[Attempt], width: int) -> dict[str, Any]:
@@ -128,7 +149,7 @@ def _fitness_lines(shown: Sequence[Attempt], width: int) -> dict[str, Any]:
     kinds = sorted({kind for mean in means for kind in mean})
     return {
         "version": [run[-1].version for run in runs],
-        "kinds": {kind: [mean.get(kind) for mean in means] for kind in kinds},
+        "kinds": {kind: [_short(mean.get(kind)) for mean in means] for kind in kinds},
     }
 
 
@@ -141,7 +162,8 @@ def _retention(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "suite": suite,
             "learned": suite.startswith("learned-"),
-            **{name: [row[name] for row in line.values()] for name in ("version", "retention", "ci_low", "ci_high")},
+            "version": list(line),
+            **{name: [_short(row[name]) for row in line.values()] for name in ("retention", "ci_low", "ci_high")},
         }
         for suite, line in lines.items()
     ]

@@ -102,64 +102,6 @@ def header(name: str, description: str, schema: dict[str, Any] | None = None) ->
     return {"name": name, "in": "header", "required": False, "description": description, "schema": kind}
 
 
-def documented(answer: type[BaseModel] | None = None, *refusals: int, **extra: Any) -> dict[str, Any]:
-    """Keyword arguments of a route: its answer's shape (None where `content` tells), and the refusals of its own.
-
-    extra: of the operation (`requestBody`, `parameters`), and of the answer (`content`, `headers`, `links`).
-    """
-    good: dict[str, Any] = {key: extra.pop(key) for key in ("content", "headers", "links") if key in extra}
-    good["description"] = "it is done"
-    if answer is not None:
-        good["model"] = answer
-    return {
-        "response_model": None,
-        "responses": {200: good, **{status: refused(status) for status in refusals}},
-        "openapi_extra": extra,
-    }
-
-
-def refused(status: int) -> dict[str, Any]:
-    """A refusal as the document has it."""
-    headers = {"headers": HEADERS[status]} if status in HEADERS else {}
-    return {"description": REFUSALS[status], "content": {"application/json": _ERROR}, **headers}
-
-
-def sends(schema: str, required: bool = True, examples: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A JSON body of a schema that stands among the components."""
-    shown = {"examples": {name: {"value": value} for name, value in examples.items()}} if examples else {}
-    content = {"schema": {"$ref": _REF.format(model=schema)}, **shown}
-    return {"required": required, "content": {"application/json": content}}
-
-
-def sends_lines(example: str) -> dict[str, Any]:
-    """A body of JSON Lines."""
-    line = {"schema": {"type": "string", "description": "a JSON object a line"}, "example": example}
-    return {"required": True, "content": {"application/x-ndjson": line, "application/jsonl": line}}
-
-
-def streams(data: dict[str, Any], example: str) -> dict[str, Any]:
-    """The content of an answer of server-sent events. data: the schema of an event's data, as text."""
-    event = {"type": "object", "properties": {"event": {"type": "string"}, "data": data}, "required": ["data"]}
-    return {"text/event-stream": {"itemSchema": event, "example": example}}
-
-
-def json_text(schema: str) -> dict[str, Any]:
-    """A text that is JSON of a schema among the components."""
-    content = {"$ref": _REF.format(model=schema)}
-    return {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
-
-
-def header(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A header that a request may carry."""
-    return {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": description,
-        "schema": schema or {"type": "string"},
-    }
-
-
 def document(app: FastAPI, context: Context) -> dict[str, Any]:
     """OpenAPI 3.1 of this daemon: its model's name, its metrics and the tokens it asks for are in it."""
     found = get_openapi(

@@ -31,8 +31,8 @@ def overview(store: Store, history: History, live: LiveStatus | None, now: datet
         for row in store.newest_results()
         if row["kind"] not in ("loglik", "acc")
     ]
-    sizes = next((one for one in reversed(attempts) if one.version is not None and one.delta_norm is not None), None)
-    answer, forgotten = sentences.forgotten(results, status["version"])
+    sizes = next((one for one in reversed(attempts) if one.version is not None), None)
+    answer, forgotten = sentences.forgotten(results, status["version"], store.get_setting("suite_digests") != {})
     waiting = status["events"]["pending"]
     return {
         **{key: status[key] for key in ("model", "quantization", "device", "version", "learning", "events")},

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 Answer = Literal["no", "perhaps", "yes", "unknown"]
 LEARNED = {
-    "learned-demonstration": "answers that people showed it",
-    "learned-preference": "choices between two answers",
+    "learned-demonstration": "shown answers",
+    "learned-preference": "choices",
     "learned-task": "graded tasks",
-    "learned-rating": "rated answers",
+    "learned-rating": "ratings",
 }
 
 
@@ -25,10 +25,11 @@ def _at(row: Mapping[str, Any]) -> str:
     return f"{row['suite']} at {row['retention']:.3f}{low}"
 
 
-def forgotten(suites: Sequence[Mapping[str, Any]], version: int | None) -> tuple[Answer, str]:
-    """Is anything forgotten? Of each suite's newest result, and the version that is served."""
+def forgotten(suites: Sequence[Mapping[str, Any]], version: int | None, measured: bool) -> tuple[Answer, str]:
+    """Is anything forgotten? Of each suite's newest result, and the version that is served. measured: there are suites,
+    or nobody has looked for them yet."""
     rows = [row for row in suites if row["retention"] is not None]
-    if not suites:
+    if not rows and not measured:
         return "unknown", "Nobody knows: no suite measures this model's abilities yet. Add one by edge-es probe add."
     if not rows:
         return "unknown", "Nobody knows yet: the first measurement has not ended."
@@ -40,11 +41,13 @@ def forgotten(suites: Sequence[Mapping[str, Any]], version: int | None) -> tuple
         if bad:
             worst = sorted(bad, key=lambda row: row["retention"])
             return answer, words.format(_listed([_at(row) for row in worst]))  # type: ignore[return-value]
-    lowest = min(rows, key=lambda row: row["retention"])
-    measured = max(row["version"] for row in rows)
-    behind = (version or 0) - measured
-    when = f" Measured at version {measured}, {_count(behind, 'version')} ago." if behind > 0 else ""
-    return "no", f"No. All {len(rows)} abilities that are measured are kept; the lowest is {_at(lowest)}.{when}"
+    prior = [row for row in rows if not row["learned"]] or rows
+    lowest = min(prior, key=lambda row: row["retention"])
+    newest = max(row["version"] for row in rows)
+    behind = (version or 0) - newest
+    when = f" Measured at version {newest}, {_count(behind, 'version')} ago." if behind > 0 else ""
+    all_of_them = f"All {len(prior)} abilities that are measured are" if len(prior) > 1 else "What is measured is"
+    return "no", f"No. {all_of_them} kept; the lowest is {_at(lowest)}.{when}"
 
 
 def learned(week: Mapping[str, int], around: Mapping[str, tuple[float, float]], waiting: int) -> str:
@@ -53,11 +56,8 @@ def learned(week: Mapping[str, int], around: Mapping[str, tuple[float, float]], 
         wait = f" {_count(waiting, 'lesson waits', 'lessons wait')} to be learned." if waiting else ""
         return f"Nothing was learned this week.{wait}"
     text = f"It took {_count(week['lessons'], 'lesson')} in {_count(week['published'], 'step')}."
-    moved = [
-        f"on {LEARNED.get(suite, suite)} from {before:.2f} to {now:.2f}" for suite, (before, now) in around.items()
-    ]
-    if moved:
-        text += f" On feedback held back from learning its score went {_listed(moved)}."
+    for suite, (before, now) in around.items():
+        text += f" On {LEARNED.get(suite, suite)} that it never learned from it scores {now:.2f}, after {before:.2f}."
     if week["rollbacks"]:
         text += f" It went back {_count(week['rollbacks'], 'time')}."
     return text

@@ -34,9 +34,7 @@ def write_door(folder: Path, target: str) -> Path:
 
 
 def dashboard(
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open it, or only print its address.")
-    ] = True,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it, or only print its address.")] = True,
     state_dir: StateDir = None,
     url: Url = None,
     as_json: AsJson = False,

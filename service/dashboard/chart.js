@@ -49,7 +49,7 @@ export class Chart {
     return {
       legend: { show: false },
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-      padding: [10, 14, 0, 0],
+      padding: [10, 22, 0, 0],
       series: [{}, ...made.series],
       bands: made.bands ?? [],
       scales: { x: { time: false }, ...made.scales },

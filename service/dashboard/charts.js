@@ -4,6 +4,7 @@ import { Chart, joined } from "./chart.js";
 import { $, fixed, h, say, svg, when } from "./dom.js";
 
 const BUTTONS = 40; // marks that can be reached by the keyboard; older ones stand in the list below
+const LINES = 12; // marks that have a line down to the axis
 const WORDS = { kept: "kept", suspect: "perhaps less", dropped: "forgotten" };
 const LOW = 0.9; // the lowest retention that the axis shows at least
 
@@ -25,7 +26,7 @@ const retention = new Chart($("retention-chart"), (css) => ({
   ],
   bands: [{ series: [lines.length + 2, lines.length + 1], fill: css("--band") }],
   scales: { y: { range: (u, low, high) => padded(Math.min(low ?? 1, LOW), Math.max(high ?? 1, 1.02)) } },
-  axes: [{ values: (u, at) => at.map((v) => v.toFixed(2)) }],
+  axes: [{ values: (u, at) => at.map((v) => v.toFixed(2)), incrs: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5] }],
   draw: (u) => {
     const { ctx, bbox } = u;
     const line = (x0, y0, x1, y1, stroke, dash) => {
@@ -45,11 +46,16 @@ const retention = new Chart($("retention-chart"), (css) => ({
     ctx.fillStyle = css("--muted");
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textAlign = "right";
+    ctx.strokeStyle = css("--surface");
+    ctx.lineWidth = 4 * devicePixelRatio;
+    ctx.lineJoin = "round";
+    ctx.strokeText("anchor", bbox.left + bbox.width - 4 * devicePixelRatio, one - 5 * devicePixelRatio);
     ctx.fillText("anchor", bbox.left + bbox.width - 4 * devicePixelRatio, one - 5 * devicePixelRatio);
     ctx.restore();
+    if (marks.length > LINES) return; // a fence would hide what it is there to explain: the marks above have to do
     for (const mark of marks) {
       const x = Math.round(u.valToPos(mark.version, "x", true)) + 0.5;
-      if (x >= bbox.left) line(x, bbox.top, x, bbox.top + bbox.height, css("--bad"), [2, 3]);
+      if (x >= bbox.left) line(x, bbox.top, x, bbox.top + bbox.height, css("--mark"), [2, 3]);
     }
   },
   after: place,
@@ -65,7 +71,7 @@ function caption() {
   const line = lines.find((one) => one.suite === chosen);
   if (!line) return "Nothing was measured yet.";
   const last = line.version.length - 1;
-  const shown = marks.length ? ` ${marks.length} times it went back (dashed).` : "";
+  const shown = marks.length ? ` It went back ${marks.length === 1 ? "once" : `${marks.length} times`} (the marks above).` : "";
   return `${chosen}: ${fixed(line.retention[last])} at version ${line.version[last]}; the band is its 95% interval.${shown}`;
 }
 

@@ -1,7 +1,7 @@
 // A conversation in which every answer says its version, and what people think of an answer becomes a lesson.
 
 import { events, open, post, Refused } from "./api.js";
-import { $, h, say } from "./dom.js";
+import { $, h, say, thumb } from "./dom.js";
 
 let model = null;
 let mayTeach = false;
@@ -22,7 +22,10 @@ export function setUp() {
 
 /** name: the model's; teach: whether feedback may be sent. */
 export function showModel(name, teach) {
-  if (model === null) $("keep").checked = name !== "pocket"; // pocket was made to answer one question
+  if (model === null && name !== null) {
+    $("keep").checked = name !== "pocket"; // pocket was made to answer one question
+    $("send").disabled = false;
+  }
   model = name;
   mayTeach = teach;
   document.body.classList.toggle("teaches", teach);
@@ -66,7 +69,7 @@ async function stream(name, number, messages, place) {
     place.append(card);
     return { card, chip, text };
   });
-  const body = { model: name, messages, stream: true, ...(number > 1 ? { n: number } : { temperature: 0 }) };
+  const body = { model: name, messages, stream: true, ...(number > 1 ? { n: number, temperature: 1.2 } : { temperature: 0 }) };
   const answer = await open("/v1/chat/completions", { method: "POST", body });
   const version = Number(answer.headers.get("x-edge-es-version"));
   for (const { chip } of cards) say(chip, anchor ? "version 0, the anchor" : `version ${version}`);
@@ -93,8 +96,8 @@ function judge(answer) {
   const button = (label, text, value) =>
     h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: () => teach(place, answer, "thumbs", value, `You liked it.`, `You did not like it.`) }, text);
   place.replaceChildren(
-    button("Good answer", "👍", true),
-    button("Bad answer", "👎", false),
+    button("Good answer", thumb(true), true),
+    button("Bad answer", thumb(false), false),
     h("button", { type: "button", class: "quiet edit", onclick: () => edit(place, answer) }, "Edit the answer"),
   );
 }
@@ -115,7 +118,7 @@ function edit(place, answer) {
 function choice(both, place) {
   if (!mayTeach) return;
   if (both[0].text === both[1].text) {
-    place.append(h("p", { class: "muted" }, "Both answers are the same: there is nothing to choose."));
+    place.append(h("p", { class: "muted all" }, "Both answers are the same: there is nothing to choose."));
     return;
   }
   both.forEach((one, i) => {

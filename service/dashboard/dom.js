@@ -26,6 +26,12 @@ function fill(made, given) {
   }
 }
 
+/** A thumb, up or down; drawn, since not every machine has a font with one. */
+export function thumb(up) {
+  const hand = svg("path", { d: "M3.5 9.5h3v8h-3zM8.5 17.5v-8l3.2-6.4c1.5 0 2.2 1 1.9 2.5L13 8.5h3.6c1.1 0 1.8 1 1.5 2l-1.6 5.6c-.2.9-.9 1.4-1.8 1.4z" });
+  return svg("svg", { viewBox: "0 0 21 21", class: up ? "thumb" : "thumb down", "aria-hidden": "true" }, hand);
+}
+
 /** Sets a text where it differs, so that a screen reader is not told twice. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -28,7 +28,7 @@ async function readOverview() {
 
 async function readHistory() {
   const first = range ? Math.max(0, newest - range) : 0;
-  charts.showHistory(await get(`/v1/history?first=${first}&points=300`), showStory);
+  charts.showHistory(await get(`/v1/history?first=${first}&points=240`), showStory);
 }
 
 let reading = false;

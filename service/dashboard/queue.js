@@ -1,7 +1,7 @@
 // Feedback by state, newest first, and what a person may do with it.
 
 import { get, post } from "./api.js";
-import { $, h, say, when } from "./dom.js";
+import { $, h, say, thumb, when } from "./dom.js";
 
 const PAGE = 20;
 const STATES = [
@@ -58,8 +58,9 @@ export function showCounts(found, allowed) {
   counts = { ...found };
   trusted = allowed;
   for (const [name] of STATES) say($(`tab-${name}`).lastChild, String(found[name] ?? 0));
-  if (!picked && found.review && state !== "review") {
-    state = "review";
+  const busy = picked ? state : (["review", "pending", "used"].find((name) => found[name]) ?? "pending");
+  if (busy !== state) {
+    state = busy;
     mark();
     show();
   } else if (moved) show();
@@ -132,7 +133,7 @@ async function tell(line, body) {
   }
   const value = body.value ?? body.grader;
   const taught =
-    typeof value === "boolean" ? `${value ? "👍" : "👎"} ${answer ?? ""}`
+    typeof value === "boolean" ? [thumb(value), value ? " liked: " : " did not like: ", answer ?? ""]
     : typeof value === "number" ? `${value} for: ${answer ?? ""}`
     : value?.chosen !== undefined ? [h("ins", {}, value.chosen), " rather than ", h("del", {}, value.rejected)]
     : typeof value === "string" ? [answer && answer !== value ? [h("del", {}, answer), " → "] : "", h("ins", {}, value)].flat()

@@ -123,8 +123,8 @@ export function showSuites(suites) {
   const measured = suites.filter((one) => one.retention !== null);
   if (chosen === null || !suites.some((one) => one.suite === chosen)) {
     const prior = measured.filter((one) => !one.learned);
-    const lowest = (prior.length ? prior : measured).reduce((a, b) => (b.retention < a.retention ? b : a), measured[0]);
-    chosen = (prior.length ? prior : measured).includes(lowest) ? lowest.suite : measured[0]?.suite ?? null;
+    const [lowest] = (prior.length ? prior : measured).toSorted((a, b) => a.retention - b.retention);
+    chosen = lowest?.suite ?? null;
     drawRetention();
   }
   const low = Math.min(0.9, ...measured.map((one) => one.ci_low ?? one.retention));

@@ -42,7 +42,8 @@ async function ask() {
   const log = $("log");
   log.querySelector(".empty")?.remove();
   const answers = h("div", { class: "answers" });
-  log.append(h("div", { class: "turn" }, h("p", { class: "asked" }, text), answers));
+  const turn = h("div", { class: "turn", "aria-busy": "true" }, h("p", { class: "asked" }, text), answers);
+  log.append(turn);
   const wanted = { one: [[model, 1]], two: [[model, 2]], anchor: [[model, 1], [`${model}@0`, 1]] }[mode()];
   try {
     const said = await Promise.all(wanted.map(([name, number]) => stream(name, number, messages, answers)));
@@ -54,6 +55,7 @@ async function ask() {
     if (!(error instanceof Refused)) say($("link"), "reconnecting");
     answers.append(h("p", { class: "failed", role: "alert" }, error.message));
   }
+  turn.setAttribute("aria-busy", "false");
   $("send").disabled = false;
   log.scrollTop = log.scrollHeight;
 }

@@ -37,11 +37,11 @@ def lesson(number: int, rng: random.Random) -> tuple[Event, dict[str, object]]:
 def result(version: int, suite: str, score: float, at: str, verdict: Verdict) -> SuiteResult:
     """Of a suite of `ITEMS` items that the anchor answers at 0.9, or of what was taught, at 0.05."""
     anchor = 0.05 if suite == LEARNED else 0.9
-    ratio, half = score / anchor, 1.2 / math.sqrt(ITEMS)
+    ratio, half = score / anchor, 0.25 / math.sqrt(ITEMS)
     if suite == LEARNED:
         ratio, anchor = score / max(score, 0.05), score
     return SuiteResult(
-        version, suite, "generation", ITEMS, score, anchor, ratio, ratio - half, ratio + half / 2, verdict, at
+        version, suite, "generation", ITEMS, score, anchor, ratio, ratio - half, ratio + half, verdict, at
     )
 
 

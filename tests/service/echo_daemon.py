@@ -71,7 +71,7 @@ class EchoEngine:
             self._answer(generation)
 
     def _answer(self, generation: Generation) -> None:
-        version = self.store.newest_version() or 0
+        version = (self.store.newest_version() or 0) if generation.pinned is None else generation.pinned
         text = self.base.tokenizer.decode(generation.prompt_ids).split("\n")[-1]
         tokens = [*self.base.tokenizer(text).input_ids, END]
         for choice, sampling in enumerate(generation.samplings):

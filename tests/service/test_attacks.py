@@ -246,7 +246,7 @@ def test_invented_methods_leave_no_trace(daemon: Daemon) -> None:
 
 def test_a_websocket_is_not_spoken(daemon: Daemon) -> None:
     headers = "Host: localhost\nUpgrade: websocket\nConnection: Upgrade, close\nSec-WebSocket-Key: x"
-    assert error(raw(daemon, f"GET /v1/events HTTP/1.1\n{headers}\n\n"), 401)
+    assert error(raw(daemon, f"GET /v1/status HTTP/1.1\n{headers}\n\n"), 401)
 
 
 # guessing

@@ -46,8 +46,8 @@ def forgotten(suites: Sequence[Mapping[str, Any]], version: int | None, measured
     newest = max(row["version"] for row in rows)
     behind = (version or 0) - newest
     when = f" Measured at version {newest}, {_count(behind, 'version')} ago." if behind > 0 else ""
-    all_of_them = f"All {len(prior)} abilities that are measured are" if len(prior) > 1 else "What is measured is"
-    return "no", f"No. {all_of_them} kept; the lowest is {_at(lowest)}.{when}"
+    kept = f"All {len(prior)} abilities that are measured are kept; the lowest is" if len(prior) > 1 else "It is kept:"
+    return "no", f"No. {kept} {_at(lowest)}.{when}"
 
 
 def learned(week: Mapping[str, int], around: Mapping[str, tuple[float, float]], waiting: int) -> str:

@@ -53,12 +53,14 @@ async function tried(button, work, place = $("done")) {
 }
 
 /** Who holds the token sees what it opens. */
-export async function allow(trusted) {
+export function allow(trusted) {
   $("control").hidden = !trusted;
   $("pause").hidden = !trusted;
   $("locked").hidden = trusted;
-  if (trusted) {
-    const known = await get("/openapi.json"); // a daemon without an export has no button for it
-    $("export").hidden = !known.paths["/v1/export"];
-  }
+}
+
+/** A daemon that cannot export has no button for it. */
+export async function showExport() {
+  const known = await get("/openapi.json");
+  $("export").hidden = !known.paths["/v1/export"];
 }

@@ -32,6 +32,7 @@ def _text(item: Item, trusted: bool) -> str:
 
 async def _stream(context: Context, reader: Reader) -> AsyncIterator[str]:
     ending = asyncio.ensure_future(context.stopping.wait())
+    waiting: asyncio.Future[Item | None] | None = None
     try:
         yield sse.PING  # the headers go out at once: from here on nothing is missed
         if reader.missed:
@@ -51,6 +52,8 @@ async def _stream(context: Context, reader: Reader) -> AsyncIterator[str]:
             yield sse.PING
     finally:
         ending.cancel()
+        if waiting is not None:
+            waiting.cancel()
         context.news.leave(reader)
 
 

@@ -1,7 +1,7 @@
 // The three pictures of the model's history, and the list of suites that chooses what the first one shows.
 
 import { Chart, joined } from "./chart.js";
-import { $, fixed, h, say, svg, when } from "./dom.js";
+import { $, fixed, h, others, say, svg, when } from "./dom.js";
 
 const BUTTONS = 40; // marks that can be reached by the keyboard; older ones stand in the list below
 const LINES = 12; // marks that have a line down to the axis
@@ -194,12 +194,13 @@ function legend(place, parts) {
 }
 
 /** All that comes of `GET /v1/history`. story(version): opens the story of a rollback. */
-export function showHistory(found, story) {
+export async function showHistory(found, story) {
   tell = story;
   lines = found.retention;
   marks = found.rollbacks;
   drawRetention();
   showRollbacks(found.rollbacks);
+  await others(); // a picture at a time: what people do comes first
   kinds = Object.keys(found.fitness.kinds);
   if (found.fitness.version.length) {
     fitness.show([found.fitness.version, ...kinds.map((kind) => found.fitness.kinds[kind])], kinds.join());
@@ -209,6 +210,7 @@ export function showHistory(found, story) {
     $("fitness-caption"),
     kinds.length ? kinds.map((kind, i) => [i % COLOURS.length, `${kind} ${fixed(last(found.fitness.kinds[kind]))}`]) : [["", "No step was taken yet."]],
   );
+  await others();
   const { version, delta_norm: delta, walk_ratio: walk } = found.norms;
   if (version.length) norm.show([version, delta, walk], "norm");
   legend($("norm-caption"), version.length ? [[0, `norm ${fixed(last(delta), 2)}`], [1, `walk ratio ${fixed(last(walk), 2)}`]] : [["", "It stands where it began."]]);

@@ -32,6 +32,9 @@ export function thumb(up) {
   return svg("svg", { viewBox: "0 0 21 21", class: up ? "thumb" : "thumb down", "aria-hidden": "true" }, hand);
 }
 
+/** Lets everything else that waits go first: input, frames, answers. */
+export const others = () => new Promise((done) => setTimeout(done));
+
 /** Sets a text where it differs, so that a screen reader is not told twice. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -4,7 +4,7 @@ import { forget, get, takeToken, token } from "./api.js";
 import * as charts from "./charts.js";
 import * as chat from "./chat.js";
 import * as controls from "./controls.js";
-import { $, clock, h, say } from "./dom.js";
+import { $, clock, h, others, say } from "./dom.js";
 import { follow } from "./live.js";
 import { showOverview, showState } from "./overview.js";
 import * as queue from "./queue.js";
@@ -22,6 +22,7 @@ async function readOverview() {
   const now = await get("/v1/overview");
   newest = now.version ?? 0;
   showOverview(now);
+  await others();
   charts.showSuites(now.suites);
   chat.showModel(now.model, trusted);
   queue.showCounts(now.events, trusted);
@@ -29,7 +30,7 @@ async function readOverview() {
 
 async function readHistory() {
   const first = range ? Math.max(0, newest - range) : 0;
-  charts.showHistory(await get(`/v1/history?first=${first}&points=240`), showStory);
+  await charts.showHistory(await get(`/v1/history?first=${first}&points=240`), showStory);
 }
 
 let reading = false;

@@ -11,9 +11,11 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import launched
@@ -21,6 +23,7 @@ from tests.browser.fabricated import fill
 from tests.daemon.live import Live, child
 
 LOADS, EVENTS = 5, 5
+CONTROL = 15_000  # ms
 # From the first moment of the page on: the longest gap between frames, and when a text last changed.
 RECORD = """() => {
   window.gaps = [];
@@ -71,10 +74,21 @@ def used(page: Any) -> dict[str, float]:
     return found
 
 
+def control(browser: Any) -> dict[str, float]:
+    """The longest frame of a page on which nothing happens: what the machine does beside this is in it, too."""
+    page = browser.new_page()
+    page.add_init_script(f"({RECORD})()")
+    page.goto("data:text/html,<p id=version></p><p id=state></p>")
+    page.wait_for_timeout(CONTROL)
+    found = longest(page)
+    page.close()
+    return {"empty_page_frame_ms": found}
+
+
 def listen(live: Live, heard: dict[str, float]) -> None:
     """Keeps when an event of a kind last came, in seconds since the epoch."""
     kinds = {"event: learning": "state", "event: version": "version"}
-    with live.client.stream("GET", "/v1/events") as stream:
+    with suppress(httpx.HTTPError), live.client.stream("GET", "/v1/events", timeout=None) as stream:
         for line in stream.iter_lines():
             if line in kinds:
                 heard[kinds[line]] = time.time()
@@ -132,8 +146,10 @@ def main(arguments: list[str] | None = None) -> int:
             row: dict[str, Any] = {"versions": given.versions, "rounds": given.versions // given.every, "loads": LOADS}
             row |= {name: max(one[name] for one in loads) for name in loads[0]}
             row |= used(page) | told(page, live)
+            idle = control(browser)
             browser.close()
     row["longest_frame_ms"] = max(value for name, value in row.items() if name.endswith("frame_ms"))
+    row |= idle
     bars = {"first_paint_s": 0.5, "state_seen_s": 1.0, "version_seen_s": 1.0, "longest_frame_ms": 100.0}
     row["missed"] = [name for name, bar in bars.items() if row[name] > bar]
     if given.json:

@@ -34,9 +34,7 @@ def test_a_stopped_daemon_has_no_dashboard(folder: Path) -> None:
     assert "edge-es serve" in run("dashboard", "--state-dir", str(folder), status=1).stderr
 
 
-def test_the_token_stands_in_the_fragment_and_in_no_process_list(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_token_stands_in_the_fragment_and_in_no_process_list(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
     monkeypatch.delenv("EDGE_ES_TOKEN", raising=False)

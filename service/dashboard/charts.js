@@ -213,7 +213,7 @@ export async function showHistory(found, story) {
   await others();
   const { version, delta_norm: delta, walk_ratio: walk } = found.norms;
   if (version.length) norm.show([version, delta, walk], "norm");
-  legend($("norm-caption"), version.length ? [[0, `norm ${fixed(last(delta), 2)}`], [1, `walk ratio ${fixed(last(walk), 2)}`]] : [["", "It stands where it began."]]);
+  legend($("norm-caption"), version.length ? [[0, `norm ${fixed(delta.at(-1), 2)}`], [1, `walk ratio ${fixed(walk.at(-1), 2)}`]] : [["", "It stands where it began."]]);
 }
 
 function showRollbacks(all) {

@@ -11,6 +11,7 @@ import * as queue from "./queue.js";
 import { showStory } from "./story.js";
 
 const REST = 400; // ms between two readings, however much happens
+const LONGEST_REST = 10000; // ms, after refusals
 const NEWS = 30; // lines kept
 const PATIENCE = 1000; // ms that the stream may take to stand before the page is filled without it
 
@@ -33,6 +34,7 @@ async function readHistory() {
   await charts.showHistory(await get(`/v1/history?first=${first}&points=240`), showStory);
 }
 
+let rest = REST;
 let reading = false;
 let again = false;
 
@@ -47,10 +49,13 @@ async function refresh() {
       await readOverview();
       await readHistory();
       $("trouble").hidden = true;
+      rest = REST;
     } catch (error) {
       trouble(error);
+      again = true;
+      rest = Math.min(2 * rest, LONGEST_REST);
     }
-    await new Promise((done) => setTimeout(done, REST));
+    await new Promise((done) => setTimeout(done, rest));
   }
   reading = false;
 }

@@ -7,6 +7,7 @@ requestAnimationFrame calls, while the page loads, is scrolled, clicked through,
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import threading
@@ -74,15 +75,23 @@ def used(page: Any) -> dict[str, float]:
     return found
 
 
-def control(browser: Any) -> dict[str, float]:
-    """The longest frame of a page on which nothing happens: what the machine does beside this is in it, too."""
+def control(browser: Any, live: Live) -> dict[str, float]:
+    """First paint, and the longest frame, of a line of text on which nothing happens: what else the machine does."""
+    paints = []
+    for _ in range(LOADS):
+        page = browser.new_context().new_page()
+        page.goto(f"{live.url}/healthz")
+        page.wait_for_timeout(500)
+        (paint,) = page.evaluate("() => performance.getEntriesByName('first-contentful-paint').map((p) => p.startTime)")
+        paints.append(paint / 1000)
+        page.context.close()
     page = browser.new_page()
     page.add_init_script(f"({RECORD})()")
     page.goto("data:text/html,<p id=version></p><p id=state></p>")
     page.wait_for_timeout(CONTROL)
     found = longest(page)
     page.close()
-    return {"empty_page_frame_ms": found}
+    return {"one_line_paint_s": max(paints), "one_line_frame_ms": found}
 
 
 def listen(live: Live, heard: dict[str, float]) -> None:
@@ -145,8 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
                     page.context.close()
             row: dict[str, Any] = {"versions": given.versions, "rounds": given.versions // given.every, "loads": LOADS}
             row |= {name: max(one[name] for one in loads) for name in loads[0]}
+            row["first_paint_median_s"] = statistics.median(one["first_paint_s"] for one in loads)
             row |= used(page) | told(page, live)
-            idle = control(browser)
+            idle = control(browser, live)
             browser.close()
     row["longest_frame_ms"] = max(value for name, value in row.items() if name.endswith("frame_ms"))
     row |= idle

@@ -1,7 +1,8 @@
 """What was read and answered before, kept so that the next turn of a chat need not read it again.
 
 Keys and values belong to the weights that made them: an entry is found by those very weights alone, and when others are
-asked for it is dropped, since no request begins on an older version any more (invariant 7).
+asked for it is dropped: no request begins on an older version any more (invariant 7), but for the few that ask for the
+anchor, after which a chat is read anew.
 """
 
 from collections import deque

@@ -77,7 +77,7 @@ class Answering:
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.context.model_id,
+            "model": self.context.model_id + (ANCHOR if self.generation.pinned == 0 else ""),
             "system_fingerprint": f"edge-es-v{self.version}",
         }
 
@@ -86,11 +86,20 @@ class Answering:
         return {"x-edge-es-version": str(self.version)}
 
 
-def require_model(context: Context, name: str) -> None:
-    """Raises ApiError 404 for a model that is not served."""
-    if name not in (context.model_id, context.config.model.ref):
-        message = f"the model '{name}' does not exist; this daemon serves '{context.model_id}'"
-        raise ApiError(404, message, "model", "model_not_found")
+ANCHOR = "@0"  # behind the model's name: version 0 is to answer, the model as first loaded
+
+
+def require_model(context: Context, name: str) -> Literal[0] | None:
+    """The version that the name asks for, None for the served one. Raises ApiError 404 for what is not served."""
+    names = (context.model_id, context.config.model.ref)
+    if name in names:
+        return None
+    if name.endswith(ANCHOR) and name.removesuffix(ANCHOR) in names:
+        return 0
+    message = f"the model '{name}' does not exist; this daemon serves '{context.model_id}'"
+    if name.partition("@")[0] in names:
+        message += f", and as '{context.model_id}{ANCHOR}' the model as first loaded; other versions only by a rollback"
+    raise ApiError(404, message, "model", "model_not_found")
 
 
 def _episode(request: Request) -> str | None:
@@ -103,7 +112,7 @@ def _episode(request: Request) -> str | None:
 async def begin(context: Context, request: Request, body: AnswerRequest, kind: Literal["chat", "text"]) -> Answering:
     """Hands the request to the device thread. Raises ApiError, InputError or Busy that names what is wrong."""
     context.require_ready()
-    require_model(context, body.model)
+    pinned = require_model(context, body.model)
     number = body.n or 1
     if number > context.config.serve.max_rows:
         raise InputError(f"n: at most {context.config.serve.max_rows} (serve.max_rows)", "n")
@@ -141,7 +150,7 @@ async def begin(context: Context, request: Request, body: AnswerRequest, kind: L
     measured = body.echoes() or not isinstance(asked[0], Prompt) or len(asked) > 1
     repeatable = body.seed is not None or measured
     own = tuple(prompts) if len(asked) > 1 else ()
-    generation = Generation(uuid7(), max(prompts, key=len), samplings, deliver, repeatable, prompts=own)
+    generation = Generation(uuid7(), max(prompts, key=len), samplings, deliver, repeatable, pinned, prompts=own)
     context.engine.submit(generation)
     kept = asked[0] if isinstance(asked[0], Prompt) and not measured else None
     return Answering(context, kind, kept, episode, generation, queue, [Choice(ids) for ids in prompts])

@@ -5,18 +5,34 @@ from fastapi.routing import APIRoute
 
 from edge_es.config import Config
 from service import listings, openapi
-from service.api import administration, chat, completions, events, feedback, health, models, retention, tasks, transfers
+from service.api import (
+    administration,
+    chat,
+    completions,
+    dashboard,
+    events,
+    feedback,
+    health,
+    models,
+    overview,
+    retention,
+    stories,
+    tasks,
+    transfers,
+)
 from service.context import Context, Engine
 from service.errors import install
+from service.history import History
 from service.metrics import CountRequests, DeviceSeconds, Metrics, StatusGauges
+from service.news import News
 from service.rate import RateLimit
 from service.security import Perimeter, allowed_hosts, require_admin, require_chat
 from service.store import Store
 from service.tokens import Keyring
 
-OPEN = (health.open_router,)
-CHAT = (chat.router, completions.router, models.router, health.router)
-ADMIN = (feedback.router, tasks.router, administration.router, transfers.router, retention.router, events.router)
+OPEN = (health.open_router, dashboard.router)
+CHAT = (chat.router, completions.router, models.router, health.router, overview.router, events.router)
+ADMIN = (feedback.router, tasks.router, administration.router, transfers.router, retention.router, stories.router)
 
 
 def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
@@ -25,7 +41,9 @@ def create_app(config: Config, store: Store, engine: Engine) -> FastAPI:
     Raises StateError where the folder's tokens are damaged.
     """
     metrics = Metrics()
-    context = Context(config, store, engine, Keyring(store.folder), metrics)
+    news = News(store.count_events)
+    context = Context(config, store, engine, Keyring(store.folder), metrics, news, History(store))
+    engine.subscribe(news.tell)
     metrics.registry.register(StatusGauges(lambda: listings.status(store, context.live_status())))
     metrics.registry.register(DeviceSeconds(lambda: live.seconds if (live := context.live_status()) else {}))
     app = FastAPI(title="edge-es", openapi_url=None, redirect_slashes=False)

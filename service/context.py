@@ -13,7 +13,9 @@ from edge_es.config import Config
 from service.errors import ApiError
 from service.exporting import ImportKind, Wanted
 from service.generation import Generation, LiveStatus
+from service.history import History
 from service.metrics import Metrics
+from service.news import News
 from service.store import Store
 from service.tokens import Keyring, Tokens
 
@@ -53,12 +55,19 @@ class Context:
     engine: Engine
     keyring: Keyring
     metrics: Metrics
+    news: News
+    history: History
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def tokens(self) -> Tokens:
         """Those that are valid now."""
         return self.keyring.tokens()
+
+    def fed(self) -> None:
+        """Feedback was stored, or may be learned from now: the device looks for it, and readers are told."""
+        self.engine.wake()
+        self.news.fed()
 
     @property
     def model_id(self) -> str:

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -128,6 +128,12 @@ def remember(context: Context) -> None:
             log.warning("%s", error)
 
 
+def _read_ahead(context: Context) -> None:
+    """Reads the ledger while the model loads, so that the first look at a long past does not wait for it."""
+    with suppress(StateError):  # who looks is told
+        context.history.attempts()
+
+
 def leave(status: int = 0) -> NoReturn:
     """Ends the process at once: what torch would do on the way out takes longer than a supervisor waits."""
     sys.stdout.flush()
@@ -164,6 +170,7 @@ def _serve(config: Config) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
         engine.start()
+        threading.Thread(target=_read_ahead, args=(context,), name="history", daemon=True).start()
         try:
             server.run(sockets=[bound])
         finally:

@@ -195,10 +195,10 @@ class Database:
                         raise
                     write.fail(error)
 
-    def query(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+    def query(self, sql: str, *values: Any, **named: Any) -> list[sqlite3.Row]:
         """All rows of one SELECT."""
         with self._mutex, disk_errors(self.folder):
-            return self._db.execute(sql, values).fetchall()
+            return self._db.execute(sql, named or values).fetchall()
 
     def query_one(self, sql: str, *values: Any) -> sqlite3.Row | None:
         """The first row of one SELECT, if any."""

@@ -223,7 +223,8 @@ class Engine:
             if self._work is None and not (served and self._rests(began)):
                 asked = self._asked
                 self._work = self._guarded(self._learning().next_work, failed=None)
-                self._working, self._looked, self._found_none = self._work is not None, asked, began
+                self._looked, self._found_none = asked, began
+                self._turned(self._work is not None)
             if self._work is not None:
                 self._limit_slices(began - self._served)
                 self._work = self._advance(self._work)
@@ -256,6 +257,14 @@ class Engine:
         turned_off = None if self._config.learn.enabled else TURNED_OFF
         left = {"device": str(self.base.device), "memory": self._memory(), "turned_off": turned_off}
         self._store.put_setting("machine", left)
+
+    def _turned(self, working: bool) -> None:
+        """Tells those who listen where work begins or ends."""
+        if working == self._working:
+            return
+        self._working = working
+        if self._learning().paused() is None:
+            self._announce("learning", {"state": "active" if working else "idle", "reason": None})
 
     def _serve(self) -> bool:
         """One token for every request in hand, and some of the prompts; False when there is none."""

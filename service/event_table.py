@@ -308,14 +308,30 @@ class EventTable(Database):
         found = self.event_fates("id = ?", event_id)
         return found[0] if found else None
 
-    def list_events(self, state: State | None = None, after: str | None = None, limit: int = 100) -> list[Fate]:
-        """Events oldest first, from the one behind `after` on."""
+    def event_fates_of(self, ids: Sequence[str]) -> list[Fate]:
+        """What became of these events, oldest first."""
+        return self.event_fates("id IN (SELECT value FROM json_each(?)) ORDER BY seq", _text_list(ids))
+
+    def count_used_since(self, attempt: int) -> int:
+        """Events that published attempts from this one on used, each counted once."""
+        found = self.query(
+            """SELECT count(DISTINCT event_id) FROM event_uses JOIN ledger USING (attempt)
+               WHERE attempt >= ? AND version IS NOT NULL""",
+            attempt,
+        )
+        return int(found[0][0])
+
+    def list_events(
+        self, state: State | None = None, after: str | None = None, limit: int = 100, newest: bool = False
+    ) -> list[Fate]:
+        """Events oldest first, or newest first, from the one behind `after` on."""
         since = self.query_one("SELECT seq FROM events WHERE id = ?", after) if after else None
         if after and since is None:
             raise InputError(f"there is no feedback {after}", param="after")
+        behind, order = ("<", "DESC") if newest else (">", "ASC")
         return self.event_fates(
-            f"seq > ? AND (? IS NULL OR {_STATE} = ?) ORDER BY seq LIMIT ?",
-            since["seq"] if since else 0,
+            f"seq {behind} ? AND (? IS NULL OR {_STATE} = ?) ORDER BY seq {order} LIMIT ?",
+            since["seq"] if since else 2**63 - 1 if newest else 0,
             state,
             state,
             limit,

@@ -40,7 +40,8 @@ class Generation:
 
     prompts: where choices have prompts of their own, one a choice; `prompt_ids` is then the longest of them.
     deliver: called on the device thread; must not block. repeatable: the client counts on getting the same answer
-    again. cancelled: set by the API when nobody listens any more.
+    again. pinned: the version that must answer; None: the one that is served. cancelled: set by the API when nobody
+    listens any more.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Generation:
     samplings: list["Sampling"]
     deliver: Callable[[Piece], None]
     repeatable: bool = False
+    pinned: Literal[0] | None = None
     cancelled: bool = False
     prompts: tuple[tuple[int, ...], ...] = ()
 

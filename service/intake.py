@@ -60,7 +60,7 @@ def take(context: Context, raw: dict[str, Any], kind: Kind) -> str:
     """One event, durable when this returns its id."""
     checked = check(context, raw, kind)
     _add(context, checked)
-    context.engine.wake()
+    context.fed()
     return checked.id
 
 
@@ -87,7 +87,7 @@ def take_lines(context: Context, lines: Sequence[tuple[int, bytes]], kind: Kind)
             else:
                 row = {"line": number, "feedback_id": checked.id}
                 results.append({**row, "repeated": True} if repeated else row)
-    context.engine.wake()
+    context.fed()
     return sorted(results, key=lambda result: result["line"])
 
 

@@ -32,9 +32,14 @@ class LedgerTable(EventTable):
         """All attempts, oldest first."""
         return self._rows("SELECT row, packed FROM ledger ORDER BY attempt")
 
-    def rows_since(self, attempt: int) -> list["Row"]:
-        """The attempts after `attempt`, oldest first."""
-        return self._rows("SELECT row, packed FROM ledger WHERE attempt > ? ORDER BY attempt", attempt)
+    def rows_since(self, attempt: int, limit: int = -1) -> list["Row"]:
+        """The attempts after `attempt`, oldest first; at most `limit`, where it is not negative."""
+        return self._rows("SELECT row, packed FROM ledger WHERE attempt > ? ORDER BY attempt LIMIT ?", attempt, limit)
+
+    def row_of(self, version: int) -> "Row | None":
+        """The attempt that made a version."""
+        found = self._rows("SELECT row, packed FROM ledger WHERE version = ?", version)
+        return found[0] if found else None
 
     def _rows(self, sql: str, *values: object) -> list["Row"]:
         from service.row_text import decode

@@ -103,9 +103,10 @@ def json_text(schema: str) -> dict[str, Any]:
     return {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
 
 
-def header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+def header(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
     """A header that a request may carry."""
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+    kind = schema or {"type": "string"}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": kind}
 
 
 def document(app: FastAPI, context: Context) -> dict[str, Any]:
@@ -126,7 +127,11 @@ def document(app: FastAPI, context: Context) -> dict[str, Any]:
         schemas.update(definitions["$defs"])
     for request in (ChatRequest, CompletionRequest):
         fields = schemas[request.__name__]["properties"]
-        fields["model"] = {"enum": sorted({context.model_id, context.config.model.ref})}
+        names = {context.model_id, context.config.model.ref}
+        fields["model"] = {
+            "enum": sorted(names | {f"{name}@0" for name in names}),
+            "description": "with @0 the anchor answers: the model as first loaded",
+        }
         fields["n"]["anyOf"][0]["maximum"] = context.config.serve.max_rows
         schemas[request.__name__]["allOf"] = [
             {"anyOf": either} for either in RULES if all(one["properties"].keys() <= fields.keys() for one in either)

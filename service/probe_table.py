@@ -25,6 +25,8 @@ COLUMNS = (
     "at",
 )
 
+BESIDE = "('loglik', 'acc')"  # kinds that stand beside what verdicts are given on
+
 
 def _storable(value: Any) -> Any:
     """JSON has no NaN and no infinity: where a score is not finite, there is none."""
@@ -84,6 +86,54 @@ class ProbeTable(Database):
             version,
         )
         return [dict(row) for row in rows]
+
+    def newest_results(self) -> list[dict[str, Any]]:
+        """The rows of each suite's newest round, by suite."""
+        rows = self.query(
+            f"""SELECT {", ".join(COLUMNS)} FROM probe_results
+                JOIN (SELECT suite AS name, max(version) AS newest FROM probe_results GROUP BY suite)
+                ON suite = name AND version = newest ORDER BY suite, kind"""
+        )
+        return [dict(row) for row in rows]
+
+    def lowest_retention(self, first: int, last: int, width: int) -> list[dict[str, Any]]:
+        """{suite, version, retention, ci_low, ci_high} of the versions first..last, by suite and version: of every
+        `width` versions the round in which the suite did worst, so that no dip is thinned away, and the newest round.
+        Only what verdicts are given on, not the likelihood beside it."""
+        # SQLite takes the bare columns of a row from where min() was found.
+        own = f"FROM probe_results WHERE version BETWEEN :first AND :last AND kind NOT IN {BESIDE}"
+        rows = self.query(
+            f"""SELECT suite, version, retention, ci_low, ci_high FROM (
+                  SELECT suite, version, retention, ci_low, ci_high, min(retention)
+                  {own} AND retention IS NOT NULL GROUP BY suite, version / :width
+                  UNION SELECT suite, version, retention, ci_low, ci_high, retention
+                  {own} AND version = (SELECT max(version) {own})
+                ) ORDER BY suite, version""",
+            first=first,
+            last=last,
+            width=width,
+        )
+        return [dict(row) for row in rows]
+
+    def scores_around(self, since: str) -> dict[str, tuple[float, float]]:
+        """suite made of held-out feedback -> its score at the newest round before `since` (or the first one), and at
+        the newest round."""
+        suites = self.query(
+            f"SELECT DISTINCT suite FROM probe_results WHERE suite LIKE 'learned-%' AND kind NOT IN {BESIDE}"
+        )
+        found = {}
+        for name in sorted(row["suite"] for row in suites):
+            own = f"FROM probe_results WHERE suite = ? AND kind NOT IN {BESIDE} AND score IS NOT NULL"
+            now = self.query_one(f"SELECT score {own} ORDER BY version DESC LIMIT 1", name)
+            before = self.query_one(
+                f"SELECT score {own} ORDER BY at < ? DESC, CASE WHEN at < ? THEN -version ELSE version END LIMIT 1",
+                name,
+                since,
+                since,
+            )
+            if now and before:
+                found[name] = (before["score"], now["score"])
+        return found
 
     def newest_probed(self) -> int:
         """The newest version that a round was held on, were it without a single suite; 0 before the first."""

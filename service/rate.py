@@ -14,6 +14,7 @@ from service.tokens import Tokens, matches
 
 MOST_CLIENTS = 4096  # buckets kept; the one unused for longest goes first, and it is the fullest
 UNLIMITED = ("/healthz", "/readyz")  # supervisors must not be told that a busy daemon is a dead one
+FILES = "/dashboard/"  # of the page: a dozen for one look at it, and cheaper than a refusal
 
 
 @dataclass
@@ -68,7 +69,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http" and scope["path"] not in UNLIMITED:
+        if scope["type"] == "http" and scope["path"] not in UNLIMITED and not scope["path"].startswith(FILES):
             wait = self.buckets.take(client_of(scope, self.tokens()), time.monotonic())
             if wait:
                 message = f"more than {self.buckets.rate} requests a minute (serve.rate); try again in {wait:.1f} s"

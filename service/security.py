@@ -155,6 +155,12 @@ def _unauthorised(message: str) -> ApiError:
     return ApiError(401, message, "Authorization", "invalid_token", {"WWW-Authenticate": "Bearer"})
 
 
+def is_admin(request: Request) -> bool:
+    """Does the request carry the admin token? For what everybody may read, and its holders a little more of."""
+    given = _bearer(request)
+    return given is not None and matches(given, request.app.state.context.tokens.admin)
+
+
 def require_admin(request: Request) -> None:
     """A dependency: what changes the model, or tells of it, needs the admin token, on loopback too."""
     tokens: Tokens = request.app.state.context.tokens

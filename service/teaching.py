@@ -21,6 +21,7 @@ from edge_es.model import Base
 from edge_es.probes.scoring import Encoded, encode
 from edge_es.probes.suites import Suite, learned_suites, load_suite
 from edge_es.protected import protected_texts
+from edge_es.rows import Row
 from edge_es.slices import Slices
 from edge_es.spaces.delta import Delta
 from edge_es.state import State, Surroundings, resume
@@ -51,10 +52,13 @@ class Teaching:
         self._forced = False
         self._halted: str | None = None
         self._exploring = Exploring(config, store)
+        self._anchor = Delta()  # one object, by which its keys and values are known
         self._upkeep = Upkeep(config, store)
 
     def answerer(self, generation: Generation) -> Answerer:
-        """What answers this request: the version that stands, or a member of it."""
+        """What answers this request: the version that stands, or a member of it; the anchor, where that is asked."""
+        if generation.pinned == 0:
+            return Answerer(self._anchor, 0)
         return self._exploring.answerer(self.state, generation)
 
     def next_work(self) -> Slices[None] | None:
@@ -121,8 +125,10 @@ class Teaching:
 
     def reload(self) -> None:
         """To what the journal says, where it went on without this state: a rollback, or work dropped half-way."""
-        if self._store.rows_since(self.state.attempt):
+        rows = self._store.rows_since(self.state.attempt)
+        if rows:
             self.state = resume(self._store, self._base.device)
+            self._told(rows)
 
     def roll_back(self, target: int, reason: str) -> int:
         """A new version with the delta of `target`. Raises StateError."""
@@ -176,7 +182,10 @@ class Teaching:
         around = yield from self._surroundings()
         before = self.state
         self.state = yield from attempt(before, around)
-        for row in self._store.rows_since(before.attempt):
+        self._told(self._store.rows_since(before.attempt))
+
+    def _told(self, rows: Sequence[Row]) -> None:
+        for row in rows:
             self._announce("version", {"attempt": row.attempt, "version": row.version, "kind": row.kind})
 
     def _explore(self) -> Slices[None]:

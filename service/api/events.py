@@ -2,47 +2,49 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
 from service import sse
 from service.context import Context, Ctx
-from service.openapi import documented, streams
+from service.errors import ApiError
+from service.news import Item, Reader
+from service.openapi import documented, header, streams
+from service.security import is_admin
 
 router = APIRouter()
 STREAM = streams(
-    {"type": "string", "contentMediaType": "application/json"}, ': ping\n\nevent: version\ndata: {"version": 3}\n\n'
+    {"type": "string", "contentMediaType": "application/json"},
+    ': ping\n\nid: 5f0c-7\nevent: version\ndata: {"attempt": 4, "version": 3, "kind": "step"}\n\n',
 )
-BACKLOG = 1000  # events that a slow reader may fall behind by; then its stream ends, and it should look anew
+STRANGERS = 32  # streams of those who hold no admin token: each takes one of the connections, and none ever ends
+LAST = header("Last-Event-ID", "the id of the last event that was read: what came after it is told first")
 
 
-async def _stream(context: Context) -> AsyncIterator[str]:
-    queue: asyncio.Queue[str | None] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
+def _text(item: Item, trusted: bool) -> str:
+    data: dict[str, Any] = item.data
+    if not trusted:  # a reason may quote what people wrote
+        data = {key: value for key, value in data.items() if key != "reason"}
+    return sse.event(data, item.kind, item.id)
 
-    def put(text: str) -> None:
-        if queue.qsize() <= BACKLOG:
-            queue.put_nowait(text if queue.qsize() < BACKLOG else None)
 
-    def listen(name: str, data: dict[str, Any]) -> None:
-        with suppress(RuntimeError):  # the loop is gone: nobody listens any more
-            loop.call_soon_threadsafe(put, sse.event(data, name))
-
-    unsubscribe = context.engine.subscribe(listen)
+async def _stream(context: Context, reader: Reader) -> AsyncIterator[str]:
     ending = asyncio.ensure_future(context.stopping.wait())
+    waiting: asyncio.Future[Item | None] | None = None
     try:
         yield sse.PING  # the headers go out at once: from here on nothing is missed
+        if reader.missed:
+            yield sse.event({}, "missed")
         while True:
-            waiting = asyncio.ensure_future(queue.get())
+            waiting = asyncio.ensure_future(reader.queue.get())
             await asyncio.wait({waiting, ending}, timeout=sse.PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
-                text = waiting.result()
-                if text is None:
+                item = waiting.result()
+                if item is None:
                     return
-                yield text
+                yield _text(item, reader.trusted)
                 continue
             waiting.cancel()
             if ending.done():
@@ -50,10 +52,21 @@ async def _stream(context: Context) -> AsyncIterator[str]:
             yield sse.PING
     finally:
         ending.cancel()
-        unsubscribe()
+        if waiting is not None:
+            waiting.cancel()
+        context.news.leave(reader)
 
 
-@router.get("/v1/events", response_class=StreamingResponse, **documented(content=STREAM))
-async def events(context: Ctx) -> StreamingResponse:
-    """Endless, with a ping every 15 s; ends when the daemon does."""
-    return StreamingResponse(_stream(context), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+@router.get("/v1/events", response_class=StreamingResponse, **documented(content=STREAM, parameters=[LAST]))
+async def events(context: Ctx, request: Request) -> StreamingResponse:
+    """Endless, with a ping every 15 s; ends when the daemon does. `version` (null: the attempt was rejected), `probe`,
+    `rollback`, `learning` and `feedback` (counts by state); `missed`: look anew, what came meanwhile is not kept.
+
+    Reasons are told to holders of the admin token alone.
+    """
+    trusted = is_admin(request)
+    if not trusted and sum(not reader.trusted for reader in context.news.readers) >= STRANGERS:
+        message = f"{STRANGERS} streams without the admin token are open; try again later, or send the token"
+        raise ApiError(429, message, code="busy", headers={"Retry-After": "60"})
+    reader = context.news.read(request.headers.get("last-event-id"), trusted)
+    return StreamingResponse(_stream(context, reader), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)

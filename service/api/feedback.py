@@ -19,6 +19,7 @@ from service.schemas import Nothing, Pause, Rejected, Reviewed
 
 router = APIRouter()
 REJECTED = "rejected in a review"
+SET_ASIDE = "set aside by hand"
 SHOWN = {"input": {"prompt": "2+2="}, "metric_name": "demonstration", "value": "4", "tags": {"source": "editor"}}
 RATED = {"inference_id": "0190b0c3-7f2a-7c4e-9d5a-1f3b5c7d9e01", "metric_name": "thumbs", "value": True}
 BETTER = {"input": {"prompt": "2+2="}, "metric_name": "preference", "value": {"chosen": "4", "rejected": "5"}}
@@ -63,9 +64,10 @@ def list_feedback(
     state: State | None = None,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    newest: bool = False,
 ) -> dict[str, Any]:
-    """Events oldest first; the next page begins behind the last id of this one."""
-    return {"feedback": [fate.as_json() for fate in context.store.list_events(state, after, limit)]}
+    """Events oldest first, or newest first; the next page begins behind the last id of this one."""
+    return {"feedback": [fate.as_json() for fate in context.store.list_events(state, after, limit, newest)]}
 
 
 def _chosen(context: Context, body: Reviewed) -> list[str]:
@@ -80,7 +82,7 @@ def approve_some(context: Ctx, body: Annotated[Reviewed, Depends(json_body(Revie
     ids = _chosen(context, body)
     share = context.config.learn.holdout
     context.store.approve(ids, lambda one: is_held_out(one, share))
-    context.engine.wake()
+    context.fed()
     return {"approved": ids}
 
 
@@ -91,6 +93,7 @@ def reject_some(context: Ctx, body: Annotated[Rejected, Depends(json_body(Reject
     """Keeps events in review from being learned from, for good: those named, or all. All of them or none."""
     ids = _chosen(context, body)
     context.store.reject(ids, body.reason or REJECTED)
+    context.news.fed()
     return {"rejected": ids}
 
 
@@ -115,7 +118,7 @@ def retry(context: Ctx, event_id: UUID) -> dict[str, Any]:
         raise ApiError(409, f"what feedback {fate.id} said was dropped (state.keep_events); send it as a new one", "id")
     if not context.store.retry([fate.id]):
         raise ApiError(409, f"feedback {fate.id} is {fate.state}; only what was set aside can be tried again", "id")
-    context.engine.wake()
+    context.fed()
     return _fate(context, event_id).as_json()
 
 
@@ -138,4 +141,19 @@ def approve(
 def reject(context: Ctx, event_id: UUID, body: Annotated[Pause, Depends(optional_json_body(Pause))]) -> dict[str, Any]:
     """Keeps an event in review from being learned from, for good."""
     reject_some(context, Rejected(ids=[_fate(context, event_id).id], reason=body.reason))
+    return _fate(context, event_id).as_json()
+
+
+@router.post(
+    "/v1/feedback/{event_id:uuid}/set_aside",
+    **documented(responses.Fate, 404, 409, 422, 507, requestBody=sends("Pause", False)),
+)
+def set_aside(
+    context: Ctx, event_id: UUID, body: Annotated[Pause, Depends(optional_json_body(Pause))]
+) -> dict[str, Any]:
+    """Takes an event that is learned from out of learning; what it has already taught stays. `retry` lets it back."""
+    fate = _fate(context, event_id)
+    if not context.store.set_aside([fate.id], body.reason or SET_ASIDE):
+        raise ApiError(409, f"feedback {fate.id} is {fate.state}; only what is learned from can be set aside", "id")
+    context.news.fed()
     return _fate(context, event_id).as_json()

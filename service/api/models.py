@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from service import responses
-from service.answering import require_model
+from service.answering import ANCHOR, require_model
 from service.context import Context, Ctx
 from service.openapi import documented
 
@@ -27,6 +27,6 @@ def list_models(context: Ctx) -> dict[str, Any]:
 
 @router.get("/v1/models/{name:path}", **documented(responses.Model, 404))
 def retrieve_model(context: Ctx, name: str) -> dict[str, Any]:
-    """The served model by its name."""
-    require_model(context, name)
-    return _model(context)
+    """The served model by its name; with @0 behind it the model as first loaded."""
+    pinned = require_model(context, name)
+    return {**_model(context), "id": context.model_id + (ANCHOR if pinned == 0 else "")}

@@ -13,6 +13,7 @@ from service.cli import (
     bench_soak,
     chat,
     config,
+    dashboard,
     demo,
     doctor,
     feedback,
@@ -65,6 +66,7 @@ def root(
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
 app.command("status")(status.status)
+app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 app.add_typer(config.app, name="config")

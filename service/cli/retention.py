@@ -1,11 +1,11 @@
-"""`edge-es retention log | show | watch | blame`: what became of the prior abilities."""
+"""`edge-es retention log | show | blame | plot | watch`: what became of the prior abilities."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from edge_es.errors import StateError
+from service.cli import retention_plot, retention_watch
 from service.cli.options import AsJson, StateDir, Url, number, print_table, show
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What became of the prior abilities.")
@@ -107,40 +107,5 @@ def blame(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) 
     show(rows, as_json, lambda: print_table(BLAME, [line for row in rows for line in culprits(row)]))
 
 
-@app.command("watch")
-def watch(
-    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
-    count: Annotated[int, typer.Option("--count", min=0, help="End after so many new results; 0: never.")] = 0,
-    state_dir: StateDir = None,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Follow probes as they come, a line each (--json: JSON Lines), until Ctrl-C."""
-    import time
-
-    from service.cli.reading import retention
-    from service.cli.target import find
-
-    seen: set[tuple[Any, ...]] = set()
-    shown = 0
-    try:
-        while True:
-            # The target is found anew each time: a daemon may start or stop meanwhile.
-            for row in retention(find(state_dir, url)):
-                key = (row["version"], row["suite"], row["kind"], row["at"])
-                if key in seen:
-                    continue
-                seen.add(key)
-                shown += 1
-                if as_json:
-                    typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
-                else:
-                    typer.echo(
-                        f"{row['at'][:19]}  version {row['version']:>5}  {row['suite']:<20} {row['kind']:<9} "
-                        f"{number(row['score'])} (retention {number(row['retention'])})  {row['verdict']}"
-                    )
-                if count and shown >= count:
-                    return
-            time.sleep(every)
-    except KeyboardInterrupt:
-        return
+app.command("plot")(retention_plot.plot)
+app.command("watch")(retention_watch.watch)

@@ -53,9 +53,16 @@ def one_of_each(inference: str, first: int) -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def sent(live: Live) -> dict[str, tuple[str, str]]:
-    """id -> (kind, what is to become of it); the last ones wait for company."""
+def first_words(live: Live) -> str:
+    """What the anchor says, before anything is learned."""
     live.rest()  # the anchor's probes are done
+    text: str = live.chat("hello").json()["choices"][0]["message"]["content"]
+    return text
+
+
+@pytest.fixture(scope="module")
+def sent(live: Live, first_words: str) -> dict[str, tuple[str, str]]:
+    """id -> (kind, what is to become of it); the last ones wait for company."""
     told: dict[str, tuple[str, str]] = {}
     for held_out in (True, False):
         answer = live.chat(f"what is zorp {held_out}?").json()
@@ -66,6 +73,17 @@ def sent(live: Live) -> dict[str, tuple[str, str]]:
     comment = {"inference_id": answer["id"], "metric_name": "comment", "value": "rather short"}
     told[live.send(comment)] = ("comment", "kept")
     return told
+
+
+def test_the_anchor_answers_as_it_did_when_it_was_loaded(
+    live: Live, sent: dict[str, tuple[str, str]], first_words: str
+) -> None:
+    assert live.rest()["version"] > 0
+    name = live.get("/v1/models")["data"][0]["id"]
+    answer = live.chat("hello", model=f"{name}@0")
+    assert answer.headers["x-edge-es-version"] == "0"
+    assert answer.json()["choices"][0]["message"]["content"] == first_words
+    assert live.chat("hello").headers["x-edge-es-version"] != "0"
 
 
 def taken(live: Live) -> list[dict[str, Any]]:

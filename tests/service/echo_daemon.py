@@ -75,7 +75,7 @@ class EchoEngine:
             self._answer(generation)
 
     def _answer(self, generation: Generation) -> None:
-        version = self.store.newest_version() or 0
+        version = (self.store.newest_version() or 0) if generation.pinned is None else generation.pinned
         for choice, sampling in enumerate(generation.samplings):
             text = self.base.tokenizer.decode(generation.prompt(choice)).split("\n")[-1]
             tokens = [*self.base.tokenizer(text).input_ids, END]

@@ -12,8 +12,7 @@ import pytest
 from echo_daemon import Daemon, refused, use
 
 from edge_es import ledger
-from service import listings, sse
-from service.api import events
+from service import listings, news, sse
 from service.store import Store
 
 
@@ -135,15 +134,15 @@ def test_events_are_streamed_as_they_happen_and_the_listener_leaves(daemon: Daem
         lines = response.iter_lines()
         assert next(lines) == ": ping"
         daemon.client.post("/v1/learning/pause", json={"reason": "naïve"})
-        found = [next(lines) for _ in range(4)]
-        assert found[1] == "event: learning"
-        assert json.loads(found[2].removeprefix("data: ")) == {"learning": "paused", "reason": "naïve"}
-        assert len(daemon.engine.listeners) == 1
+        found = [next(lines) for _ in range(5)]
+        assert found[1].startswith("id: ") and found[2] == "event: learning"
+        assert json.loads(found[3].removeprefix("data: ")) == {"learning": "paused", "reason": "naïve"}
+        assert len(daemon.context.news.readers) == 1
     for _ in range(100):
-        if not daemon.engine.listeners:
+        if not daemon.context.news.readers:
             break
         threading.Event().wait(0.05)
-    assert daemon.engine.listeners == []
+    assert daemon.context.news.readers == []
 
 
 def test_a_quiet_stream_pings(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +153,7 @@ def test_a_quiet_stream_pings(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_reader_that_falls_behind_is_cut_off(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "BACKLOG", 2)
+    monkeypatch.setattr(news, "BACKLOG", 2)
     with daemon.client.stream("GET", "/v1/events") as response:
         lines = response.iter_lines()
         next(lines)

@@ -123,10 +123,10 @@ def test_who_does_not_read_is_let_go(daemon: Daemon) -> None:
         while b"ping" not in heard:  # from here on it is listened to
             heard += wire.recv(65536)
         gone = threading.Event()
-        while daemon.engine.listeners and not gone.wait(0.01):
+        while daemon.context.news.readers and not gone.wait(0.01):
             daemon.engine.tell("version", {"note": "x" * 50_000})
         alive(daemon)
-        assert daemon.engine.listeners == []
+        assert daemon.context.news.readers == []
 
 
 def test_a_crowd_that_waits_makes_way(

@@ -76,7 +76,7 @@ def test_the_daemon_answers_429_until_the_minute_allows_more(serving: Callable[.
     refused(daemon.stranger.get("/nowhere"), 429)
     refused(daemon.stranger.get("/v1/models", headers={"Authorization": "Bearer invented"}), 429)
     assert daemon.client.get("/v1/status").status_code == 200, "who holds a token has a bucket of its own"
-    for path in ("/healthz", "/readyz"):
+    for path in ("/healthz", "/readyz", "/dashboard/style.css"):
         assert daemon.stranger.get(path).status_code == 200
     assert 'status="429"' in daemon.client.get("/metrics").text
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pkgutil
+import re
 import socket
 import stat
 import uuid
@@ -174,9 +175,18 @@ def test_long_bodies_are_refused_announced_or_not(daemon: Daemon) -> None:
 # tokens
 
 
+NAMED = {
+    "event_id": str(uuid.UUID(int=1)),
+    "inference_id": str(uuid.UUID(int=1)),
+    "version": "0",
+    "name": "pocket",
+    "asset": "style.css",
+}
+
+
 def routes(routers: tuple[Any, ...]) -> list[tuple[str, str]]:
     return [
-        (method, route.path.replace("{event_id:uuid}", str(uuid.UUID(int=1))).replace("{name:path}", "pocket"))
+        (method, re.sub(r"\{(\w+)[^}]*\}", lambda found: NAMED[found[1]], route.path))
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)
@@ -202,6 +212,7 @@ def test_administration_and_feedback_need_the_admin_token_on_loopback_too(
 
 @pytest.mark.parametrize(("method", "path"), [*routes(OPEN), *routes(CHAT)])
 def test_answers_need_no_token_on_loopback(daemon: Daemon, method: str, path: str) -> None:
+    daemon.context.stopping.set()  # endless streams end at once
     assert daemon.stranger.request(method, path).status_code in (200, 415)
     wrong = {"Authorization": "Bearer sk-anything"}  # OpenAI's client always sends one
     assert daemon.stranger.request(method, path, headers=wrong).status_code in (200, 415)
@@ -210,6 +221,7 @@ def test_answers_need_no_token_on_loopback(daemon: Daemon, method: str, path: st
 @pytest.mark.parametrize(("method", "path"), routes(CHAT))
 def test_answers_need_a_token_where_others_can_reach_the_daemon(reachable: Daemon, method: str, path: str) -> None:
     daemon = reachable
+    daemon.context.stopping.set()
     refused(daemon.stranger.request(method, path), 401, "Authorization")
     refused(daemon.stranger.request(method, path, headers={"Authorization": "Bearer sk-anything"}), 401)
     for token in (daemon.context.tokens.chat, daemon.context.tokens.admin):

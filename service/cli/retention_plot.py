@@ -1,0 +1,116 @@
+"""`edge-es retention plot`: the dashboard's picture of retention, as a file; a panel a suite."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_es.errors import StateError
+from service.cli.options import AsJson, StateDir, Url, show
+
+INK, MUTED, LINE, ACCENT, BAD = "#1c2327", "#5a656c", "#e4e1da", "#0b6a68", "#b3261e"  # as in dashboard/style.css
+STYLE: Any = {
+    "svg.hashsalt": "edge-es",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+LOW = 0.9  # the lowest retention that every panel shows
+BESIDE = ("loglik", "acc")  # kinds that stand beside what verdicts are given on
+Row = Mapping[str, Any]
+
+
+def lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """suite -> its rows with a retention, by version; prior suites before those of what was taught."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["kind"] not in BESIDE and row["retention"] is not None:
+            found.setdefault(row["suite"], []).append(row)
+    return dict(sorted(found.items(), key=lambda one: (one[0].startswith("learned-"), one[0])))
+
+
+def draw(rows: Sequence[Row], rollbacks: Sequence[int], out: Path) -> list[Path]:
+    """Writes out.png and out.svg; their paths. rollbacks: versions, which are marked. The same rows give the same
+    bytes under one version of matplotlib. Raises StateError where there is nothing to draw."""
+    lines = lines_of(rows)
+    if not lines:
+        raise StateError("no suite has a retention yet; `edge-es probe run` probes the version that is served")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    columns = min(4, len(lines))
+    down = -(-len(lines) // columns)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            down, columns, figsize=(2.6 * columns + 0.6, 1.7 * down + 0.6), squeeze=False, sharex=True, sharey=True,
+            layout="constrained",
+        )  # fmt: skip
+        for axis, (suite, line) in zip(axes.flat, lines.items(), strict=False):
+            _panel(axis, suite, line, rollbacks)
+        for axis in list(axes.flat)[len(lines) :]:
+            axis.set_visible(False)
+        ratios = [row[key] for line in lines.values() for row in line for key in ("retention", "ci_low", "ci_high")]
+        known = [ratio for ratio in ratios if ratio is not None]
+        axes.flat[0].set_ylim(min(LOW, *known) - 0.01, max(1.02, *known) + 0.01)
+        figure.supxlabel("version", fontsize=9, color=MUTED)
+        figure.supylabel("retention", fontsize=9, color=MUTED)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        paths = [out.with_name(f"{out.name}.{kind}") for kind in ("png", "svg")]
+        figure.savefig(paths[0], dpi=160, metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return paths
+
+
+def _panel(axis: Any, suite: str, line: Sequence[Row], rollbacks: Sequence[int]) -> None:
+    versions = [row["version"] for row in line]
+    for version in rollbacks:
+        axis.axvline(version, color=BAD, linewidth=0.7, linestyle=":", alpha=0.6)
+    banded = [row for row in line if row["ci_low"] is not None and row["ci_high"] is not None]
+    axis.fill_between(
+        [row["version"] for row in banded],
+        [row["ci_low"] for row in banded],
+        [row["ci_high"] for row in banded],
+        color=ACCENT,
+        alpha=0.15,
+        linewidth=0,
+    )
+    axis.axhline(1.0, color=INK, linewidth=0.8, linestyle="--")
+    marker = "o" if len(line) < 3 else None
+    axis.plot(versions, [row["retention"] for row in line], color=ACCENT, linewidth=1.4, marker=marker, markersize=3)
+    dropped = [row for row in line if row["verdict"] == "dropped"]
+    axis.plot([row["version"] for row in dropped], [row["retention"] for row in dropped], "v", color=BAD, markersize=4)
+    axis.set_title(f"{suite}  {line[-1]['retention']:.3f}", fontsize=9, loc="left")
+
+
+def plot(
+    out: Annotated[Path, typer.Argument(help="Path without an ending: .png and .svg are written.")] = Path("retention"),
+    suite: Annotated[list[str] | None, typer.Option("--suite", help="Only this suite; may be repeated.")] = None,
+    state_dir: StateDir = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw every suite's retention over the versions, with its interval and the anchor at 1."""
+    from service.cli.reading import retention, versions
+    from service.cli.target import find
+
+    target = find(state_dir, url)
+    rows = retention(target)
+    unknown = set(suite or ()) - {row["suite"] for row in rows}
+    if unknown:
+        raise StateError(f"no suite '{min(unknown)}' was probed; these were: {', '.join(sorted(lines_of(rows)))}")
+    back = [row["version"] for row in versions(target) if row["kind"] == "rollback"]
+    chosen = [row for row in rows if not suite or row["suite"] in suite]
+    paths = draw(chosen, back, out)
+    show({"files": [str(path) for path in paths]}, as_json, lambda: typer.echo("\n".join(map(str, paths))))

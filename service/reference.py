@@ -100,7 +100,8 @@ def described() -> dict[str, Any]:
     from service.openapi import document
     from service.store import Store
 
-    engine = cast(Engine, SimpleNamespace(ready=False, failure=None))  # nothing is asked of it
+    # Nothing is asked of it, and it tells nothing.
+    engine = cast(Engine, SimpleNamespace(ready=False, failure=None, subscribe=lambda listener: lambda: None))
     with TemporaryDirectory() as folder, Store(Path(folder) / "state") as store:
         application = create_app(Config(), store, engine)
         return document(application, application.state.context)

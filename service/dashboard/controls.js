@@ -1,6 +1,6 @@
 // What changes the model as a whole: pause, go back, measure, export.
 
-import { get, post } from "./api.js";
+import { post } from "./api.js";
 import { $, say } from "./dom.js";
 
 export function setUp() {
@@ -36,8 +36,9 @@ export function setUp() {
     const button = event.submitter;
     tried(button, async () => {
       say($("export-said"), "Exporting…");
-      await post("/v1/export", { format: $("format").value, dir: $("folder").value.trim() });
-      say($("export-said"), `It is in ${$("folder").value.trim()}.`);
+      const name = $("export-name").value.trim();
+      const made = await post("/v1/export", { kind: $("format").value, ...(name && { name }) });
+      say($("export-said"), `Version ${made.version} is in ${made.path}.`);
     }, $("export-said"));
   });
 }
@@ -57,10 +58,4 @@ export function allow(trusted) {
   $("control").hidden = !trusted;
   $("pause").hidden = !trusted;
   $("locked").hidden = trusted;
-}
-
-/** A daemon that cannot export has no button for it. */
-export async function showExport() {
-  const known = await get("/openapi.json");
-  $("export").hidden = !known.paths["/v1/export"];
 }

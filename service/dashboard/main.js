@@ -120,7 +120,6 @@ async function begin() {
   follow(heard, linked).catch(trouble);
   await new Promise((done) => setTimeout(done, PATIENCE));
   if (!$("link").dataset.stands) await refresh(); // the stream is late: the page need not be
-  if (trusted) controls.showExport().catch(trouble);
 }
 
 begin();

@@ -187,11 +187,16 @@ def test_it_rolls_back_after_asking(opened: Open, past: Past) -> None:
     expect(page.locator("#forgotten")).not_to_contain_text("ago")
 
 
-def test_export_has_a_button_where_the_daemon_can(opened: Open, past: Past) -> None:
+def test_it_exports_or_says_why_not(opened: Open, past: Past) -> None:
+    """What it says is what the API answers to the same wish."""
+    asked = past.live.client.post("/v1/export", json={"kind": "delta", "name": "by-hand"})
     page = opened()
-    page.wait_for_timeout(1500)  # it is asked for last
-    can = "/v1/export" in past.live.get("/openapi.json")["paths"]
-    expect(page.locator("#export")).to_be_visible() if can else expect(page.locator("#export")).to_be_hidden()
+    page.get_by_role("button", name="Export…").click()
+    page.select_option("#format", "delta")
+    page.fill("#export-name", "by-page")
+    page.locator("#export-form").get_by_role("button", name="Export", exact=True).click()
+    said = asked.json()["path"].replace("by-hand", "by-page") if asked.is_success else asked.json()["error"]["message"]
+    expect(page.locator("#export-said")).to_contain_text(said)
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1280)])

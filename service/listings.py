@@ -96,7 +96,7 @@ def status(store: Store, live: LiveStatus | None = None) -> dict[str, Any]:
         "reason": live.reason if live else reason,
         "events": {state: counts[state] for state in ("pending", "used", "set_aside", "review")},
         "memory": {key: memory.get(key) for key in MEMORY},
-        "retention": _newest_retention(store.probe_results()),
+        "retention": _newest_retention(store.newest_results()),
     }
 
 

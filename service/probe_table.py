@@ -87,3 +87,17 @@ class ProbeTable(Database):
     def passed_versions(self) -> list[int]:
         """Versions whose latest round dropped no suite, oldest first."""
         return [row["version"] for row in self.query("SELECT version FROM probe_rounds WHERE passed ORDER BY version")]
+
+    def newest_results(self) -> list[dict[str, Any]]:
+        """Rows as `probe_results` has them, of the newest version that each suite was probed at."""
+        rows = self.query(
+            f"""WITH RECURSIVE suites (suite) AS (
+                  SELECT min(suite) FROM probe_results
+                  UNION ALL SELECT (SELECT min(suite) FROM probe_results WHERE suite > suites.suite)
+                  FROM suites WHERE suite IS NOT NULL)
+                SELECT {", ".join(f"probe_results.{column}" for column in COLUMNS)} FROM suites JOIN probe_results
+                ON probe_results.suite = suites.suite AND version = (
+                  SELECT max(version) FROM probe_results WHERE suite = suites.suite)
+                ORDER BY 2, 3"""
+        )
+        return [dict(row) for row in rows]

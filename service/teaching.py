@@ -139,12 +139,7 @@ class Teaching:
 
     def _can_learn(self) -> bool:
         learn = self._config.learn
-        if self._store.count_usable(learn.max_uses) == 0:
-            return False
-        # Once learning has begun, it goes on until its events are used up.
-        return self._store.count_waiting(learn.max_uses) < self._store.count_usable(learn.max_uses) or (
-            self._store.count_waiting(learn.max_uses) >= learn.min_events
-        )
+        return self._store.may_learn(learn.max_uses, learn.min_events)
 
     def _turn(self) -> Slices[None]:
         learn = self._config.learn

@@ -11,10 +11,12 @@ import torch
 from edge_es.answers import Row, Sampling
 from edge_es.decode import generate
 from edge_es.errors import InputError
+from edge_es.feedback import Exchange
+from edge_es.fitness import text_of
 from edge_es.graders import grade
 from edge_es.likelihood import AnswerScores, Text, kl, score
 from edge_es.memory import OPEN, Plan
-from edge_es.model import Base, encode_answer, encode_prompt
+from edge_es.model import Base, encode_prompt
 from edge_es.probes.suites import Item, Suite
 from edge_es.probes.verdicts import ItemScores
 from edge_es.slices import Slices
@@ -57,21 +59,26 @@ def _texts(base: Base, suite: Suite, item: Item) -> Iterable[Text]:
     if item.prompt is None:
         return _windows(base, item.answer or "")
     if suite.kind == "choice":
-        return [_choice(base, item, choice) for choice in item.choices]
+        of = _answer if suite.learned else _choice
+        return [of(base, item, choice) for choice in item.choices]
     if item.answer is None:
         prompt = encode_prompt(base, item.prompt, room=1 if item.grader else 0)
         # KL without an answer is measured on the prompt's own tokens; a grader needs the prompt only.
         return [Text(prompt[:1], prompt[1:]) if suite.kind == "kl" else Text(prompt, ())]
-    answer = encode_answer(base, item.answer, item.ended)
-    return [Text(encode_prompt(base, item.prompt, room=len(answer)), answer)]
+    return [_answer(base, item, item.answer)]
+
+
+def _answer(base: Base, item: Item, answer: str) -> Text:
+    """As it is trained on."""
+    assert item.prompt is not None
+    return text_of(base, Exchange(item.prompt, answer, item.ended))
 
 
 def _choice(base: Base, item: Item, choice: str) -> Text:
     """Raw text is continued after a space and encoded as a whole, as lm-evaluation-harness does."""
     assert item.prompt is not None
     if item.prompt.text is None:
-        answer = encode_answer(base, choice, item.ended)
-        return Text(encode_prompt(base, item.prompt, room=len(answer)), answer)
+        return _answer(base, item, choice)
     context = item.prompt.text.rstrip()
     length = len(base.tokenizer(context).input_ids)
     ids = tuple(base.tokenizer(f"{context} {choice}").input_ids)
@@ -115,6 +122,20 @@ def score_suite(base: Base, delta: Delta, suite: Suite | Encoded, room: Plan = O
         return ItemScores(kind, (gain.sign() == value.sign()).float().tolist())
     nats = torch.tensor([float(-scores.total[list(span)].sum() / _tokens(scores, span)) for span in encoded.spans])
     return ItemScores(kind, _finite(nats).tolist(), lower_is_better=True)
+
+
+def require_room(base: Base, encoded: Encoded, room: Plan) -> None:
+    """Raises TooLarge where one of the items does not fit."""
+    texts = [text for text in encoded.texts if text.answer]
+    if texts:
+        room.tokens(base, texts, 2 if encoded.suite.kind == "kl" else 1)
+    limits = [
+        len(encoded.texts[span[0]].prompt) + item.max_tokens
+        for item, span in zip(encoded.suite.items, encoded.spans, strict=True)
+        if item.grader is not None
+    ]
+    if limits:
+        room.answers(base, min(base.context, max(limits)), 1)
 
 
 def _most(base: Base, texts: Sequence[Text], room: Plan, distributions: int = 1) -> int:

@@ -114,6 +114,7 @@ def _rollback_folder(folder: "Folder", version: int, reason: str) -> int:
 
     store = Store(folder.path)
     try:
+        ledger.rebuild(store, version)  # what does not replay must not become the version to go on from
         row = ledger.rollback(store, version, reason)
     finally:
         store.close()

@@ -109,7 +109,7 @@ class Teaching:
         try:
             self.reload()
         except Exception as error:  # a damaged row may raise anything, and so may a device without memory
-            self._halted = reason = f"{reason}; and the ledger does not replay: {error or type(error).__name__}"
+            self._halted = reason = f"{reason}; and the ledger does not replay: {str(error) or type(error).__name__}"
             self._upkeep.failed = True  # it works on the version that stands, which is not known
         self.pause(reason)
 

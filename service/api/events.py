@@ -33,6 +33,7 @@ async def _stream(context: Context) -> AsyncIterator[str]:
 
     unsubscribe = context.engine.subscribe(listen)
     ending = asyncio.ensure_future(context.stopping.wait())
+    waiting: asyncio.Future[str | None] | None = None
     try:
         yield sse.PING  # the headers go out at once: from here on nothing is missed
         while True:
@@ -50,6 +51,8 @@ async def _stream(context: Context) -> AsyncIterator[str]:
             yield sse.PING
     finally:
         ending.cancel()
+        if waiting is not None:
+            waiting.cancel()
         unsubscribe()
 
 

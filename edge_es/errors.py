@@ -23,3 +23,7 @@ class InputError(EdgeError):
 
 class StateError(EdgeError):
     """The state folder or the ledger cannot be used as asked."""
+
+
+class TooLarge(StateError):
+    """The memory budget does not hold the smallest batch of this."""

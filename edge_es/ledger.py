@@ -8,6 +8,9 @@ there is one. Knows no database: a `Journal` keeps the rows.
 
 import hashlib
 import json
+import logging
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,6 +47,10 @@ __all__ = [
 ]
 
 LOOKS = 3  # at a ledger that is compacted while it is verified
+# What reading a damaged row or blob raises.
+DAMAGE = (StateError, zlib.error, struct.error, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+
+log = logging.getLogger(__name__)
 
 
 class Journal(Protocol):
@@ -221,31 +228,50 @@ class Still:
 
 def verify(journal: Journal) -> dict[str, int]:
     """Replays all that was not compacted, and reads every snapshot: {"versions", "replayed", "mismatches",
-    "compacted": those that cannot be replayed any more, "since": the version from which on all were}."""
-    for _ in range(LOOKS):
-        still = Still.of(journal)
+    "compacted": those that cannot be replayed any more, "since": the version from which on all were}.
+
+    What is damaged so that it cannot be read counts as mismatches, with all that stands on it, and the log says why.
+    """
+    found = {"versions": 0, "replayed": 0, "mismatches": 1, "compacted": 0, "since": 0}
+    for _ in range(LOOKS + 1):
         try:
-            return _verified(still)
-        except (StateError, KeyError):
-            if Still.of(journal) == still:
-                raise
-    return _verified(Still.of(journal))
+            still = Still.of(journal)
+            found = _verified(still)
+            if not found["mismatches"] or Still.of(journal) == still:
+                break
+        except DAMAGE as error:
+            log.warning("the ledger cannot be read: %s", error)
+            break
+    return found
 
 
 def _verified(journal: Still) -> dict[str, int]:
-    replayed = mismatches = 0
-    for row, delta in replay(journal):
-        replayed += 1
-        mismatches += delta.sha256 != row.sha256
     versions, stored = published(journal.rows()), journal.snapshots()
-    mismatches += sum(snapshot(journal, at).sha256 != versions[at].sha256 for at in stored)
+    compacted = sum(row.compacted and version not in stored for version, row in versions.items())
+    replayed = mismatches = 0
+    try:
+        for row, delta in replay(journal):
+            replayed += 1
+            mismatches += delta.sha256 != row.sha256
+    except DAMAGE as error:
+        log.warning("the replay ends after %d versions: %s", replayed, error)
+        mismatches += max(1, len(versions) - compacted - replayed)
+    mismatches += sum(not _is_whole(journal, at, versions) for at in stored)
     return {
         "versions": len(versions),
         "replayed": replayed,
         "mismatches": mismatches,
-        "compacted": sum(row.compacted and version not in stored for version, row in versions.items()),
+        "compacted": compacted,
         "since": since(journal.rows(), stored),
     }
+
+
+def _is_whole(journal: Still, version: int, versions: Mapping[int, Row]) -> bool:
+    try:
+        return snapshot(journal, version).sha256 == versions[version].sha256
+    except DAMAGE as error:
+        log.warning("the snapshot of version %d cannot be read: %s", version, error)
+        return False
 
 
 def rollback_row(journal: Journal, target: int, reason: str, stats: Mapping[str, Any] | None = None) -> Row:

@@ -12,7 +12,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from edge_es.config import parse_bytes
-from edge_es.errors import StateError
+from edge_es.errors import TooLarge
 from edge_es.footprint import Shape, bytes_of, cache_bytes, fitting, is_known
 from edge_es.likelihood import Text
 from edge_es.model import Base
@@ -42,7 +42,7 @@ class Plan:
         return cached >= 2 and 2 * cached >= self._pairs(base, shape, wanted)
 
     def rows(self, base: Base, shape: Shape, wanted: int) -> int:
-        """Rows of this shape that one batch may have, at most `wanted` (or one pair). Raises StateError under 2."""
+        """Rows of this shape that one batch may have, at most `wanted` (or one pair). Raises TooLarge under 2."""
         rows = self._pairs(base, shape, wanted)
         if rows < 2:
             raise self._lacks(base, shape, 2, "one antithetic pair of", "send shorter feedback")
@@ -53,7 +53,7 @@ class Plan:
 
     def tokens(self, base: Base, texts: Sequence[Text], distributions: int = 1) -> int:
         """Padded tokens of one batch of these texts, all under one version, with so many distributions kept for every
-        answer token. Raises StateError where the longest text does not fit."""
+        answer token. Raises TooLarge where the longest text does not fit."""
         lengths = [max(1, len(text)) for text in texts] or [1]
         longest, begin = max(lengths), min((len(text.prompt) for text in texts), default=0)
         wanted = min(self.slice_tokens, len(lengths) * longest)
@@ -71,7 +71,7 @@ class Plan:
 
     def answers(self, base: Base, seq: int, wanted: int, member_bytes: int = 0) -> int:
         """Answers in the making at once, at most `wanted`, prompts included at most `seq` tokens each. member_bytes:
-        what a row holds for its member (`Basis.member_bytes`). Raises StateError under 1."""
+        what a row holds for its member (`Basis.member_bytes`). Raises TooLarge under 1."""
         heads = base.model.config.get_text_config().num_attention_heads
         attention = heads * seq * seq * torch.finfo(base.dtype).bits // 8  # where a padded prompt's are written out
         # Twice the cache: rows that join copy all of it.
@@ -81,9 +81,9 @@ class Plan:
             raise self._lacks(base, shape, 1, "one answer of up to", "take shorter ones")
         return rows
 
-    def _lacks(self, base: Base, shape: Shape, rows: int, what: str, remedy: str) -> StateError:
+    def _lacks(self, base: Base, shape: Shape, rows: int, what: str, remedy: str) -> TooLarge:
         needed = bytes_of(base, shape, rows) if is_known(base, shape) else "more than there is"
-        return StateError(
+        return TooLarge(
             f"learn.memory_budget leaves {max(0, self.room)} bytes for a batch, but {what} {shape.seq} tokens needs "
             f"{needed}; raise the budget or {remedy}"
         )

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_es.config import ProbesSection
-from edge_es.ledger import Row, now, published, undone
+from edge_es.errors import StateError
+from edge_es.ledger import Row, now, published, undone, way
 from edge_es.memory import Plan
 from edge_es.model import Base
 from edge_es.probes.scoring import Encoded, score_suite
@@ -58,11 +59,20 @@ def lost(round_: Round, suites: Sequence[Encoded]) -> list[Encoded]:
     return [encoded for encoded in suites if encoded.suite.name in names]
 
 
-def rollback_target(rows: Sequence[Row], passed: Sequence[int], current: int) -> int:
-    """The newest version before `current` whose probes passed and that was not taken back; 0 where there is none."""
+def rollback_target(rows: Sequence[Row], snapshots: Mapping[int, str], passed: Sequence[int], current: int) -> int:
+    """The newest version before `current` whose probes passed, that was not taken back and that can still be rebuilt;
+    0 where there is none."""
     taken, versions = undone(rows), published(rows)
-    good = [v for v in passed if v < current and v in versions and v not in taken]
-    return max(good, default=0)
+    good = sorted(v for v in passed if v < current and v in versions and v not in taken)
+    return next((v for v in reversed(good) if _stands(rows, snapshots, v)), 0)
+
+
+def _stands(rows: Sequence[Row], snapshots: Mapping[int, str], version: int) -> bool:
+    try:
+        way(rows, snapshots, version)
+    except StateError:
+        return False
+    return True
 
 
 def why(round_: Round) -> str:

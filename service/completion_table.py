@@ -79,11 +79,11 @@ class CompletionTable(Database):
         """How many answers were ever kept."""
         return int(self.query("SELECT coalesce(max(seq), 0) FROM completions")[0][0])
 
-    def episode(self, episode_id: str) -> list[StoredCompletion]:
-        """All completions of a session, oldest first."""
-        return self._completions("episode_id = ?", episode_id)
+    def episode(self, episode_id: str, limit: int = -1) -> list[StoredCompletion]:
+        """The completions of a session, oldest first, at most `limit`; -1: all."""
+        return self._completions("episode_id = ?", episode_id, limit)
 
-    def _completions(self, condition: str, value: str) -> list[StoredCompletion]:
+    def _completions(self, condition: str, value: str, limit: int = -1) -> list[StoredCompletion]:
         return [
             StoredCompletion(
                 id=row["id"],
@@ -97,5 +97,5 @@ class CompletionTable(Database):
                 member=Drawn(**json.loads(row["member"])) if row["member"] else None,
                 created_at=row["created_at"],
             )
-            for row in self.query(f"SELECT * FROM completions WHERE {condition} ORDER BY seq", value)
+            for row in self.query(f"SELECT * FROM completions WHERE {condition} ORDER BY seq LIMIT ?", value, limit)
         ]

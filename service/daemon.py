@@ -123,7 +123,9 @@ def remember(context: Context) -> None:
     live = context.live_status()
     if live is not None:
         try:
-            context.store.put_setting("machine", {"device": live.device, "memory": dict(live.memory)})
+            known = context.store.get_setting("machine") or {}  # the engine says at its start what is turned off
+            left = {**known, "device": live.device, "memory": dict(live.memory)}
+            context.store.put_setting("machine", left)
         except StateError as error:
             log.warning("%s", error)
 

@@ -134,5 +134,6 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
 def install(app: FastAPI, routes: Sequence[Route]) -> None:
     """Makes every refusal of `app`, whose routes these are, take the one shape."""
     app.state.routes = routes
-    for kind in (ApiError, EdgeError, ValidationError, RequestValidationError, HTTPException, Exception):
+    kinds = (ApiError, EdgeError, ValidationError, RequestValidationError, HTTPException, ClientDisconnect, Exception)
+    for kind in kinds:  # what only Exception takes is raised again, for the server's log
         app.add_exception_handler(kind, answer)

@@ -55,18 +55,18 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_USED = """EXISTS (SELECT 1 FROM event_uses JOIN ledger USING (attempt)
-           WHERE event_id = events.id AND version IS NOT NULL)"""
-_STATE = f"coalesce(withheld, CASE WHEN state = 'pending' AND uses > 0 AND {_USED} THEN 'used' ELSE state END)"
-
 # For turns. Ratings of what a member answered are for one live step instead, unless they were released.
 _ORDINARY = "state = 'pending' AND family IS NULL AND dropped IS NULL"
+_FRESH, _USED = f"{_ORDINARY} AND uses = 0", f"{_ORDINARY} AND uses > 0"
 _RATED = "state = 'pending' AND family = ? AND uses = 0"
+
+# Of events that were used before, so many of the newest and so many places among the older ones are drawn from.
+NEWEST, OLDER = 1024, 1024
 
 # Nobody will read these again: set aside, used up, duplicates, or held out and older than what the probes look at.
 _SPENT = """(state = 'set_aside' OR withheld = 'duplicate'
              OR state = 'pending' AND (uses >= :max_uses OR family IS NOT NULL AND uses > 0)
-             OR state = 'held_out' AND seq < :window)"""
+             OR state = 'held_out' AND held <= :window)"""
 
 
 def _text_list(values: Iterable[str]) -> str:
@@ -111,6 +111,7 @@ class EventTable(Database):
             event.kind,
             source,
             event.member.family if event.member else None,
+            f"{event.member.pair}/{event.member.sign}" if event.member else None,
             content,
         )
         comment = event.kind == "comment"
@@ -127,9 +128,9 @@ class EventTable(Database):
                 state, withheld = "kept", "review"
             self._db.execute(
                 "INSERT INTO events"
-                " (id, received_at, body, event, kind, source, family, content, state, withheld, reason)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, state, withheld, reason),
+                " (id, received_at, body, event, kind, source, family, member, content, state, withheld, reason, held)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, state, withheld, reason, self.count_held_out() + 1 if state == "held_out" else None),
             )
             return True
 
@@ -137,8 +138,8 @@ class EventTable(Database):
 
     def _twin(self, content: str | None, weight: Callable[[str | None], float], own: float) -> str | None:
         """The oldest event of this content whose source weighs at least `own`: else who is hardly believed could keep
-        others from being heard, by saying the same before them."""
-        same = "content = ? AND withheld IS NOT 'duplicate'"
+        others from being heard, by saying the same before them. Not one that was set aside and can never be retried."""
+        same = "content = ? AND withheld IS NOT 'duplicate' AND NOT (state = 'set_aside' AND dropped IS NOT NULL)"
         rows = self.query(f"SELECT id, source FROM events WHERE {same} ORDER BY seq", content) if content else []
         return next((row["id"] for row in rows if weight(row["source"]) >= own), None)
 
@@ -170,17 +171,9 @@ class EventTable(Database):
 
         chance: of an event's id, its weight in the draw, which is by `seed`. share: as `feedback.max_share`.
         """
-        which = f"FROM events WHERE {_ORDINARY} AND uses < ?"
-        fresh = self.query(
-            f"""SELECT seq, source FROM (
-                  SELECT seq, source, row_number() OVER (PARTITION BY source ORDER BY seq) AS place
-                  {which} AND uses = 0)
-                WHERE place <= ? ORDER BY seq""",
-            max_uses,
-            size,
-        )
-        used = self.query(f"SELECT seq, id, source {which} AND uses > 0 ORDER BY seq", max_uses)
-        drawn = order([chance(row["id"]) for row in used], random.Random(seed))
+        fresh = self._fresh(size) if max_uses > 0 else []
+        used = self._used(seed, max_uses)
+        drawn = order([chance(row["id"]) * row["stands_for"] for row in used], random.Random(seed))
         candidates = [*fresh, *(used[i] for i in drawn)]
         chosen = capped([row["source"] for row in candidates], size, share)
         rows = self.query(
@@ -190,11 +183,52 @@ class EventTable(Database):
         )
         return [(Event.from_json(json.loads(row["event"])), row["uses"]) for row in rows]
 
+    def _fresh(self, size: int) -> list[Mapping[str, Any]]:
+        """The oldest `size` of each source that no turn has used, oldest first; a source is found from the last one by
+        the index, so that a flood of one costs nothing."""
+        which = f"INDEXED BY events_fresh WHERE {_FRESH}"
+        after = f"SELECT source FROM events {which} AND source > {{}} ORDER BY source LIMIT 1"
+        rows = self.query(
+            f"""WITH RECURSIVE sources (source) AS (
+                  SELECT ({after.format("''")})
+                  UNION ALL SELECT ({after.format("sources.source")}) FROM sources WHERE source IS NOT NULL)
+                SELECT seq, events.source FROM sources CROSS JOIN events WHERE seq IN (
+                  SELECT seq FROM events {which} AND source IS sources.source ORDER BY seq LIMIT ?)
+                ORDER BY seq""",
+            size,
+        )
+        return [dict(row) for row in rows]
+
+    def _used(self, seed: int, max_uses: int) -> list[dict[str, Any]]:
+        """Those that turns have used and may use again, oldest first: all of them, or the newest with a sample of the
+        older ones, of which each stands for so many."""
+        which = f"FROM events INDEXED BY events_used WHERE {_USED} AND uses < ?"
+        newest = self.query(f"SELECT seq, id, source {which} ORDER BY seq DESC LIMIT ?", max_uses, NEWEST)
+        found = [{**row, "stands_for": 1.0} for row in map(dict, reversed(newest))]
+        if len(newest) < NEWEST:
+            return found
+        first = self.query(f"SELECT min(seq) FROM events INDEXED BY events_used WHERE {_USED}")[0][0]
+        places: Sequence[int] = range(first, found[0]["seq"])
+        stands_for = max(1.0, len(places) / OLDER)
+        if stands_for > 1:
+            places = random.Random(f"older {seed}").sample(places, OLDER)
+        older = self.query(
+            f"""SELECT seq, id, source FROM events WHERE {_USED} AND uses < ?
+                AND seq IN (SELECT value FROM json_each(?)) ORDER BY seq""",
+            max_uses,
+            json.dumps(list(places)),
+        )
+        return [*({**row, "stands_for": stands_for} for row in map(dict, older)), *found]
+
+    def may_learn(self, max_uses: int, least: int) -> bool:
+        """Whether so many events wait that no turn has used, or learning has begun: it goes on until its events are
+        used up."""
+        begun = self.query(f"SELECT 1 FROM events WHERE {_ORDINARY} AND uses BETWEEN 1 AND ? LIMIT 1", max_uses - 1)
+        return bool(begun) or len(self.query(f"SELECT 1 FROM events WHERE {_FRESH} LIMIT ?", least)) >= least
+
     def count_rated(self, family: str) -> int:
         """Members of this family whose ratings wait for a live step."""
-        which = "json_extract(event, '$.member.pair'), json_extract(event, '$.member.sign')"
-        rated = f"SELECT DISTINCT {which} FROM events WHERE {_RATED}"
-        return int(self.query(f"SELECT count(*) FROM ({rated})", family)[0][0])
+        return int(self.query(f"SELECT count(DISTINCT member) FROM events WHERE {_RATED}", family)[0][0])
 
     def rated(self, family: str, limit: int) -> list[Event]:
         """Ratings of this family's members that no step has used, oldest first."""
@@ -205,28 +239,26 @@ class EventTable(Database):
         """Lets ratings of members of other families than this one serve the turns, as ratings of any answer do, if no
         step has used them. Returns how many there were."""
         others = "state = 'pending' AND family IS NOT NULL AND family IS NOT ? AND uses = 0"
-        if not self._count(others, family):
+        if not self.query(f"SELECT 1 FROM events WHERE {others} LIMIT 1", family):
             return 0
         with self.transaction() as db:
             return db.execute(f"UPDATE events SET family = NULL WHERE {others}", (family,)).rowcount
 
     def metric_means(self) -> dict[str, float]:
         """Mean rating of each metric over all events that were or may be learned from and are still kept whole."""
-        rows = self.query(
-            """SELECT json_extract(event, '$.metric') AS metric, avg(json_extract(event, '$.value')) AS mean
-               FROM events WHERE kind = 'rating' AND state = 'pending' AND dropped IS NULL GROUP BY 1"""
-        )
+        rows = self.query("SELECT metric, total / number AS mean FROM ratings WHERE number > 0")
         return {row["metric"]: row["mean"] for row in rows}
 
     def held_out(self, limit: int = 1000, skip: int = 0) -> list[Event]:
-        """At most `limit` held-out events, oldest first, without the `skip` oldest."""
-        wanted = "SELECT event FROM events WHERE state = 'held_out' ORDER BY seq LIMIT ? OFFSET ?"
-        rows = self.query(wanted, limit, skip)
+        """At most `limit` held-out events, without the first `skip` that ever were, in the order in which they became
+        held out: an approval appends. Scores are paired by place, so nothing may come in between."""
+        wanted = "SELECT event FROM events WHERE state = 'held_out' AND held > ? ORDER BY held LIMIT ?"
+        rows = self.query(wanted, skip, limit)
         return [Event.from_json(json.loads(row["event"])) for row in rows]
 
     def count_held_out(self) -> int:
-        """Events that are never learned from."""
-        return self._count("state = 'held_out'")
+        """Events that were ever held out."""
+        return int(self.query("SELECT coalesce(max(held), 0) FROM events WHERE held IS NOT NULL")[0][0])
 
     def events(self, ids: Sequence[str]) -> list[Event]:
         """The events of these ids that the store holds whole, oldest first."""
@@ -245,25 +277,41 @@ class EventTable(Database):
         )
         return [row["id"] for row in rows]
 
-    def set_aside(self, ids: Sequence[str], reason: str) -> int:
-        """Takes waiting events out of learning, and says why. Returns how many it took."""
+    def set_aside(self, ids: Iterable[str], reason: str, was: Literal["pending", "held_out"] = "pending") -> int:
+        """Takes waiting events out of learning, or held-out ones out of the probes, and says why. Returns how many."""
         with self.transaction() as db:
             return db.execute(
                 """UPDATE events SET state = 'set_aside', reason = ?
-                   WHERE state = 'pending' AND id IN (SELECT value FROM json_each(?))""",
-                (reason, _text_list(ids)),
+                   WHERE state = ? AND id IN (SELECT value FROM json_each(?))""",
+                (reason, was, _text_list(ids)),
             ).rowcount
 
     def retry(self, ids: Sequence[str]) -> int:
-        """Lets set-aside events wait again, as fresh ones, but for those whose body was dropped. Returns how many."""
+        """Lets set-aside events wait again, as fresh ones, but for those whose body was dropped; one that was held out
+        is so again, as the newest. Returns how many."""
+        which = "state = 'set_aside' AND dropped IS NULL AND id IN (SELECT value FROM json_each(?))"
         with self.transaction() as db:
-            return db.execute(
-                """UPDATE events SET state = 'pending', uses = 0, reason = NULL
-                   WHERE state = 'set_aside' AND dropped IS NULL AND id IN (SELECT value FROM json_each(?))""",
-                (_text_list(ids),),
-            ).rowcount
+            held = db.execute(
+                f"SELECT id FROM events WHERE {which} AND held IS NOT NULL", (_text_list(ids),)
+            ).fetchall()
+            self._hold_out([row["id"] for row in held])
+            return (
+                len(held)
+                + db.execute(
+                    f"UPDATE events SET state = 'pending', uses = 0, published = 0, reason = NULL WHERE {which}",
+                    (_text_list(ids),),
+                ).rowcount
+            )
 
-    def _use(self, attempt: int, ids: Sequence[str]) -> None:
+    def _hold_out(self, ids: Iterable[str]) -> None:
+        """In the caller's transaction: behind those that are held out already, in this order."""
+        for number, one in enumerate(ids, self.count_held_out() + 1):
+            self._db.execute(
+                "UPDATE events SET state = 'held_out', withheld = NULL, reason = NULL, held = ? WHERE id = ?",
+                (number, one),
+            )
+
+    def _use(self, attempt: int, ids: Sequence[str], published: bool) -> None:
         """Records, in the caller's transaction, what an attempt used. Raises StateError on unknown events."""
         db = self._db
         listed = _text_list(ids)
@@ -273,7 +321,9 @@ class EventTable(Database):
             (attempt, listed),
         )
         changed = db.execute(
-            "UPDATE events SET uses = uses + 1 WHERE id IN (SELECT value FROM json_each(?))", (listed,)
+            f"""UPDATE events SET uses = uses + 1 {", published = 1" if published else ""}
+                WHERE id IN (SELECT value FROM json_each(?))""",
+            (listed,),
         ).rowcount
         if changed != len(set(ids)):
             raise StateError(f"attempt {attempt} names events that the store does not hold")
@@ -286,12 +336,10 @@ class EventTable(Database):
             first = db.execute("SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?", (keep,)).fetchone()
             if first is None:
                 return 0
-            held = "SELECT seq FROM events WHERE state = 'held_out' ORDER BY seq LIMIT 1 OFFSET ?"
-            since = db.execute(held, (window,)).fetchone()
             found = db.execute(
                 f"""SELECT seq, body FROM events
                     WHERE dropped IS NULL AND seq <= :last AND {_SPENT} ORDER BY seq LIMIT :limit""",
-                {"last": first[0], "max_uses": max_uses, "window": since[0] if since else 0, "limit": limit},
+                {"last": first[0], "max_uses": max_uses, "window": window, "limit": limit},
             ).fetchall()
             db.executemany(
                 "UPDATE events SET body = '{}', event = '{}', dropped = ? WHERE seq = ?",
@@ -329,18 +377,14 @@ class EventTable(Database):
         if after and since is None:
             raise InputError(f"there is no feedback {after}", param="after")
         behind, order = ("<", "DESC") if newest else (">", "ASC")
-        return self.event_fates(
-            f"seq {behind} ? AND (? IS NULL OR {_STATE} = ?) ORDER BY seq {order} LIMIT ?",
-            since["seq"] if since else 2**63 - 1 if newest else 0,
-            state,
-            state,
-            limit,
-        )
+        which, values = ("fate = ? AND ", [state]) if state else ("", [])
+        first = since["seq"] if since else 2**63 - 1 if newest else 0
+        return self.event_fates(f"{which}seq {behind} ? ORDER BY seq {order} LIMIT ?", *values, first, limit)
 
     def event_fates(self, condition: str, *values: Any) -> list[Fate]:
         """Events by an SQL condition of this package's own making."""
         rows = self.query(
-            f"""SELECT id, kind, {_STATE} AS state, reason, received_at, body, dropped,
+            f"""SELECT id, kind, fate AS state, reason, received_at, body, dropped,
                   (SELECT json_group_array(version) FROM (
                      SELECT version FROM event_uses JOIN ledger USING (attempt)
                      WHERE event_id = events.id AND version IS NOT NULL ORDER BY version)) AS used_in
@@ -363,6 +407,4 @@ class EventTable(Database):
     def count_events(self) -> dict[str, int]:
         """How many events are in each state; states without events are 0."""
         counts = dict.fromkeys(get_args(State), 0)
-        for row in self.query(f"SELECT {_STATE} AS state, count(*) AS number FROM events GROUP BY 1"):
-            counts[row["state"]] = row["number"]
-        return counts
+        return counts | {row["fate"]: row["number"] for row in self.query("SELECT fate, number FROM fates")}

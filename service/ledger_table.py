@@ -70,7 +70,7 @@ class LedgerTable(EventTable):
                 blobs.write(self.folder / "blobs", name, data)
             db.execute("INSERT INTO ledger VALUES (?, ?, ?, ?)", (row.attempt, row.version, *encode(row)))
             if row.kind == "step":
-                self._use(row.attempt, row.events)
+                self._use(row.attempt, row.events, row.version is not None)
 
     def blob(self, sha256: str) -> bytes:
         """Raises StateError naming the blob if it is absent or damaged."""

@@ -46,7 +46,7 @@ class StatusGauges(Collector):
         """Nothing in advance: the registry would otherwise ask for the status before there is one."""
         return []
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """Reads the status now."""
         row = self.status()
         yield GaugeMetricFamily("edge_es_version", "Served version", value=row["version"] or 0)
@@ -65,9 +65,12 @@ class StatusGauges(Collector):
         yield retention
         memory = GaugeMetricFamily("edge_es_memory_bytes", "Memory", labels=["kind"])
         for kind, size in row["memory"].items():
-            if size is not None:
+            if size is not None and kind.endswith("_bytes"):
                 memory.add_metric([kind.removesuffix("_bytes")], size)
         yield memory
+        halved = row["memory"]["batches_halved"]
+        if halved is not None:
+            yield CounterMetricFamily("edge_es_batches_halved", "Batches that ran out of memory", value=halved)
 
 
 class DeviceSeconds(Collector):

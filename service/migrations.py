@@ -123,6 +123,70 @@ def m008_retention(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX events_bodies ON events (seq) WHERE dropped IS NULL")
 
 
+def m009_tallies(db: sqlite3.Connection) -> None:
+    """What is asked at every turn or look costs the same however much has come.
+
+    `published`: a turn that used the event, since it was last let wait, made a version. `fate`: what people are told of
+    its state. `held`: held-out events numbered as they became so, which an approval does later than others that came
+    after it; `member`: of a rating, 'pair/sign'. Triggers keep the number of events of each fate, and of each metric
+    the number and sum of the ratings that count, in the transaction that changes them.
+    """
+    db.execute("ALTER TABLE events ADD COLUMN published INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE events ADD COLUMN held INTEGER")
+    db.execute("ALTER TABLE events ADD COLUMN member TEXT")
+    db.execute("""ALTER TABLE events ADD COLUMN fate TEXT GENERATED ALWAYS AS
+        (coalesce(withheld, CASE WHEN state = 'pending' AND published THEN 'used' ELSE state END)) VIRTUAL""")
+    db.execute("""UPDATE events SET published = 1 WHERE uses > 0 AND EXISTS
+        (SELECT 1 FROM event_uses JOIN ledger USING (attempt) WHERE event_id = events.id AND version IS NOT NULL)""")
+    db.execute("""UPDATE events SET held = place FROM
+        (SELECT seq AS which, row_number() OVER (ORDER BY seq) AS place FROM events WHERE state = 'held_out')
+        WHERE seq = which""")
+    db.execute("""UPDATE events SET member = json_extract(event, '$.member.pair') || '/'
+        || json_extract(event, '$.member.sign') WHERE family IS NOT NULL AND dropped IS NULL""")
+    db.execute("DROP INDEX events_next")  # the partial ones below are narrower, and the planner would not take them
+    ordinary = "state = 'pending' AND family IS NULL AND dropped IS NULL"
+    db.execute(f"CREATE INDEX events_turns ON events (uses, seq) WHERE {ordinary}")
+    db.execute(f"CREATE INDEX events_fresh ON events (source, seq) WHERE {ordinary} AND uses = 0")
+    db.execute(f"CREATE INDEX events_used ON events (seq, uses) WHERE {ordinary} AND uses > 0")
+    db.execute("""CREATE INDEX events_rated ON events (family, member)
+        WHERE state = 'pending' AND family IS NOT NULL AND uses = 0""")
+    db.execute("CREATE UNIQUE INDEX events_held ON events (held) WHERE held IS NOT NULL")
+    db.execute("CREATE INDEX events_fate ON events (fate, seq)")
+    db.execute("CREATE INDEX probe_results_suite ON probe_results (suite, version)")
+    _count_fates(db)
+    _sum_ratings(db)
+
+
+def _count_fates(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE fates (fate TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT")
+    db.execute("INSERT INTO fates SELECT fate, count(*) FROM events GROUP BY fate")
+    more = """INSERT INTO fates VALUES (NEW.fate, 1) ON CONFLICT (fate) DO UPDATE SET number = number + 1;"""
+    db.execute(f"CREATE TRIGGER fates_come AFTER INSERT ON events BEGIN {more} END")
+    db.execute(f"""CREATE TRIGGER fates_change AFTER UPDATE OF state, withheld, published ON events
+        WHEN OLD.fate <> NEW.fate BEGIN
+            UPDATE fates SET number = number - 1 WHERE fate = OLD.fate; {more}
+        END""")
+
+
+def _sum_ratings(db: sqlite3.Connection) -> None:
+    metric, value = "json_extract({row}.event, '$.metric')", "json_extract({row}.event, '$.value')"
+    counts = "{row}.kind = 'rating' AND {row}.state = 'pending' AND {row}.dropped IS NULL"
+    old, new = counts.format(row="OLD"), counts.format(row="NEW")
+    db.execute("CREATE TABLE ratings (metric TEXT PRIMARY KEY, number INTEGER NOT NULL, total REAL NOT NULL) STRICT")
+    db.execute(f"""INSERT INTO ratings SELECT {metric.format(row="events")}, count(*), sum({value.format(row="events")})
+        FROM events WHERE {counts.format(row="events")} GROUP BY 1""")
+    more = f"""INSERT INTO ratings VALUES ({metric.format(row="NEW")}, 1, {value.format(row="NEW")})
+        ON CONFLICT (metric) DO UPDATE SET number = number + 1, total = total + excluded.total;"""
+    # From none on the sum is 0 again, whatever rounding has left.
+    less = f"""UPDATE ratings SET number = number - 1,
+        total = CASE number WHEN 1 THEN 0.0 ELSE total - {value.format(row="OLD")} END
+        WHERE metric = {metric.format(row="OLD")};"""
+    db.execute(f"CREATE TRIGGER ratings_come AFTER INSERT ON events WHEN {new} BEGIN {more} END")
+    changed = "AFTER UPDATE OF state, dropped ON events"
+    db.execute(f"CREATE TRIGGER ratings_go {changed} WHEN {old} AND NOT ({new}) BEGIN {less} END")
+    db.execute(f"CREATE TRIGGER ratings_return {changed} WHEN {new} AND NOT ({old}) BEGIN {more} END")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_meta_and_settings,
     m002_completions,
@@ -132,6 +196,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m006_members,
     m007_trust,
     m008_retention,
+    m009_tallies,
 )
 
 

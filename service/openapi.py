@@ -13,7 +13,7 @@ from service.context import Context
 from service.openapi_feedback import feedback_schema, input_schema, task_schema
 from service.responses import ChatCompletionChunk, ErrorBody
 from service.schemas import ChatRequest, CompletionRequest, Export, Import, Nothing, Pause, Rejected, Reviewed, Rollback
-from service.security import is_loopback
+from service.security import chat_is_open
 
 REFUSALS = {
     400: "broken JSON, or what no schema can tell: too long for the model, a metric that is not configured",
@@ -139,10 +139,9 @@ def document(app: FastAPI, context: Context) -> dict[str, Any]:
     schemas["Input"] = input_schema()
     schemas["Feedback"] = feedback_schema(context.config.all_metrics())
     schemas["Task"] = task_schema()
-    open_chat = is_loopback(context.config.serve.host)
     security: dict[str, list[dict[str, list[str]]]] = {
         ADMIN: [{"admin": []}],
-        CHAT: [] if open_chat else [{"chat": []}, {"admin": []}],
+        CHAT: [] if chat_is_open(context.config.serve) else [{"chat": []}, {"admin": []}],
         OPEN: [],
     }
     found["components"]["securitySchemes"] = {

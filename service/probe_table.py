@@ -87,15 +87,6 @@ class ProbeTable(Database):
         )
         return [dict(row) for row in rows]
 
-    def newest_results(self) -> list[dict[str, Any]]:
-        """The rows of each suite's newest round, by suite."""
-        rows = self.query(
-            f"""SELECT {", ".join(COLUMNS)} FROM probe_results
-                JOIN (SELECT suite AS name, max(version) AS newest FROM probe_results GROUP BY suite)
-                ON suite = name AND version = newest ORDER BY suite, kind"""
-        )
-        return [dict(row) for row in rows]
-
     def lowest_retention(self, first: int, last: int, width: int) -> list[dict[str, Any]]:
         """{suite, version, retention, ci_low, ci_high} of the versions first..last, by suite and version: of every
         `width` versions the round in which the suite did worst, so that no dip is thinned away, and the newest round.
@@ -142,3 +133,17 @@ class ProbeTable(Database):
     def passed_versions(self) -> list[int]:
         """Versions whose latest round dropped no suite, oldest first."""
         return [row["version"] for row in self.query("SELECT version FROM probe_rounds WHERE passed ORDER BY version")]
+
+    def newest_results(self) -> list[dict[str, Any]]:
+        """Rows as `probe_results` has them, of the newest version that each suite was probed at."""
+        rows = self.query(
+            f"""WITH RECURSIVE suites (suite) AS (
+                  SELECT min(suite) FROM probe_results
+                  UNION ALL SELECT (SELECT min(suite) FROM probe_results WHERE suite > suites.suite)
+                  FROM suites WHERE suite IS NOT NULL)
+                SELECT {", ".join(f"probe_results.{column}" for column in COLUMNS)} FROM suites JOIN probe_results
+                ON probe_results.suite = suites.suite AND version = (
+                  SELECT max(version) FROM probe_results WHERE suite = suites.suite)
+                ORDER BY 2, 3"""
+        )
+        return [dict(row) for row in rows]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_es.model import Base
 
 RESERVED = ("demonstration", "preference", "comment")
+MOST_EXCHANGES = 64  # of an episode: a step reads all of them under every member
 
 
 def is_held_out(event_id: str, share: float) -> bool:
@@ -152,10 +153,17 @@ def _served(body: Feedback, store: Store) -> tuple[Exchange, ...]:
             )
         return _exchanges(completion)
     assert body.episode_id is not None
-    episode = store.episode(body.episode_id)
+    episode = store.episode(body.episode_id, MOST_EXCHANGES + 1)
     if not episode:
         raise Unknown(f"episode_id: no episode {body.episode_id} is known", "episode_id")
-    return tuple(exchange for completion in episode for exchange in _exchanges(completion))
+    exchanges = tuple(exchange for completion in episode for exchange in _exchanges(completion))
+    if len(exchanges) > MOST_EXCHANGES:
+        raise InputError(
+            f"episode_id: episode {body.episode_id} has more than {MOST_EXCHANGES} answers, the most that feedback may "
+            "speak of at once; name single answers by inference_id",
+            "episode_id",
+        )
+    return exchanges
 
 
 def _member(body: Feedback, store: Store) -> Drawn | None:

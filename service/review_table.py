@@ -27,15 +27,12 @@ class ReviewTable(EventTable):
         it returns. Raises NoSuchEvent, NotInReview."""
         with self.transaction() as db:
             self._require(ids, ("review", "rejected"), "approved")
-            for state, some in (
-                ("held_out", [one for one in ids if held_out(one)]),
-                ("pending", [one for one in ids if not held_out(one)]),
-            ):
-                db.execute(
-                    """UPDATE events SET withheld = NULL, reason = NULL, state = ?
-                       WHERE id IN (SELECT value FROM json_each(?))""",
-                    (state, json.dumps(some)),
-                )
+            self._hold_out(one for one in ids if held_out(one))
+            db.execute(
+                """UPDATE events SET withheld = NULL, reason = NULL, state = 'pending'
+                   WHERE id IN (SELECT value FROM json_each(?))""",
+                (json.dumps([one for one in ids if not held_out(one)]),),
+            )
 
     def reject(self, ids: Sequence[str], reason: str) -> None:
         """Keeps these events, and never learns from them. All or none; durable when it returns. Raises NoSuchEvent,

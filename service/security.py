@@ -174,13 +174,20 @@ def require_admin(request: Request) -> None:
     raise _unauthorised("the token is wrong; `edge-es token` prints the right one")
 
 
+def chat_is_open(serve: ServeSection) -> bool:
+    """Do answers need no token from who calls this machine by a loopback name? A configured name says that there is a
+    reverse proxy, behind which anyone may be: its own connection comes from loopback."""
+    return is_loopback(serve.host) and not serve.allowed_hosts
+
+
 def require_chat(request: Request) -> None:
-    """A dependency: answers need a token unless the daemon listens on loopback only."""
+    """A dependency: answers need a token unless the daemon is reached on loopback only, and by such a name."""
     context = request.app.state.context
-    if is_loopback(context.config.serve.host):
+    named = parse_host(request.headers.get("host", ""))
+    if chat_is_open(context.config.serve) and named is not None and is_loopback(named[0]):
         return
     given = _bearer(request)
     if given is None:
-        raise _unauthorised("this daemon listens beyond its machine and needs a token; `edge-es token` prints it")
+        raise _unauthorised("others may reach this daemon, so it needs a token; `edge-es token` prints it")
     if not matches(given, context.tokens.chat, context.tokens.admin):
         raise _unauthorised("the token is wrong; `edge-es token` prints the right one")

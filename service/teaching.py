@@ -11,14 +11,15 @@ from typing import Any
 from edge_es import bisection, ledger, retention
 from edge_es.adoption import adopt
 from edge_es.config import Config
-from edge_es.errors import EdgeError, InputError, StateError
+from edge_es.errors import InputError, StateError, TooLarge
 from edge_es.feedback import Event
 from edge_es.fitness import texts_of
 from edge_es.learner import turn
 from edge_es.likelihood import Text
 from edge_es.memory import Plan, plan
 from edge_es.model import Base
-from edge_es.probes.scoring import Encoded, encode
+from edge_es.oversize import too_large
+from edge_es.probes.scoring import Encoded, encode, require_room
 from edge_es.probes.suites import Suite, learned_suites, load_suite
 from edge_es.protected import protected_texts
 from edge_es.rows import Row
@@ -47,6 +48,7 @@ class Teaching:
             store.append(ledger.anchor_row(), {})
         self.state = resume(store, base.device)
         self._suites = prior_suites(base, config, store.folder)
+        self._digests = {suite.name: suite.digest for suite in self._suites}
         self._encoded: list[Encoded] | None = None
         self._protected: list[Text] | None = None
         self._forced = False
@@ -64,13 +66,13 @@ class Teaching:
     def next_work(self) -> Slices[None] | None:
         """What to do next, or None when there is nothing to do."""
         if self._halted and not self._forced:
-            return None  # what failed would fail again, for ever
+            return self._tidy()  # no more: what failed would fail again, for ever
         if self._anchor_is_unknown():
             return self._probe_anchor()
         if self._forced or self._unprobed() >= self._config.probes.every:
             return self._probe()
-        if self._upkeep.wanted(self.state):
-            return self._upkeep.work(self.state, self._setting("learned_window", {"skip": 0})["skip"])
+        if tidying := self._tidy():
+            return tidying
         if self.paused() is None:
             if self._exploring.rated(self.state):
                 return self._learn(self._exploring.step)
@@ -109,18 +111,19 @@ class Teaching:
         Raises DiskFull where the pause cannot be kept over a restart; it holds until then all the same.
         """
         self._forced = False
+        self._halted = reason  # first: whatever else fails, nothing is tried again
         try:
             self.reload()
-        except EdgeError as error:
-            reason = f"{reason}; and the ledger does not replay: {error}"
-        self._halted = reason  # last: who reads of the pause reads the version that stands
+        except Exception as error:  # a damaged row may raise anything, and so may a device without memory
+            self._halted = reason = f"{reason}; and the ledger does not replay: {str(error) or type(error).__name__}"
+            self._upkeep.failed = True  # it works on the version that stands, which is not known
         self.pause(reason)
 
     def resume(self) -> None:
         """Learning goes on."""
         self._store.put_setting("learning", {"paused": False, "reason": None})
         self._store.put_setting("rollbacks_in_a_row", 0)
-        self._halted = None
+        self._halted, self._upkeep.failed = None, False
         self._announce("learning", {"state": "active", "reason": None})
 
     def reload(self) -> None:
@@ -151,16 +154,15 @@ class Teaching:
         self._announce("rollback", {"version": row.version, "target": target, "reason": reason})
         return row.version
 
+    def _tidy(self) -> Slices[None] | None:
+        """Upkeep, where there is any to do: also where nothing is to be learned, since feedback comes all the same."""
+        return self._upkeep.next_work(self.state, lambda: self._setting("learned_window", {"skip": 0})["skip"])
+
     # learning
 
     def _can_learn(self) -> bool:
         learn = self._config.learn
-        if self._store.count_usable(learn.max_uses) == 0:
-            return False
-        # Once learning has begun, it goes on until its events are used up.
-        return self._store.count_waiting(learn.max_uses) < self._store.count_usable(learn.max_uses) or (
-            self._store.count_waiting(learn.max_uses) >= learn.min_events
-        )
+        return self._store.may_learn(learn.max_uses, learn.min_events)
 
     def _turn(self) -> Slices[None]:
         learn = self._config.learn
@@ -174,8 +176,14 @@ class Teaching:
         )
         fresh = any(uses == 0 for _, uses in chosen)
         events = self._readable([event for event, _ in chosen])
-        if events:
+        if not events:
+            return
+        try:
             yield from self._learn(lambda state, around: turn(state, events, fresh, around))
+        except TooLarge:
+            self.reload()
+            if not self._stand_aside(events, self._room(beside=self._noise_bytes()), rows=2):
+                raise
 
     def _learn(self, attempt: Callable[[State, Surroundings], Slices[State]]) -> Slices[None]:
         """One attempt of either kind, and the news of it."""
@@ -218,6 +226,19 @@ class Teaching:
                 good.append(event)
         return good
 
+    def _stand_aside(self, events: list[Event], room: Plan, rows: int) -> int:
+        """Sets aside what the budget cannot hold by itself, with the reason. Returns how many there were."""
+        found = too_large(self._base, events, room, self._config.learn.task_tokens, rows)
+        for one, reason in found.items():
+            self._store.set_aside([one], reason, "pending" if rows > 1 else "held_out")
+        return len(found)
+
+    def _noise_bytes(self) -> int:
+        """Of one step's members."""
+        element = self._base.dtype.itemsize
+        parts, pairs = self.state.delta.parts, self._config.search.population // 2
+        return self.state.delta.active.basis.noise_bytes(pairs, element, False) if parts else 0
+
     def _room(self, beside: int = 0) -> Plan:
         """What the memory budget leaves for a batch that no population shares. beside: bytes held meanwhile."""
         return plan(self._base, self.state.delta, self._config.learn.memory_budget, noise_bytes=beside)
@@ -226,11 +247,7 @@ class Teaching:
 
     def _anchor_is_unknown(self) -> bool:
         """Suites that are new or were edited need the anchor's scores before anything is compared with them."""
-        digests = self._digests()
-        return (self._store.get_setting("suite_digests") or {}) != digests
-
-    def _digests(self) -> dict[str, str]:
-        return {suite.name: suite.digest for suite in self._suites}
+        return (self._store.get_setting("suite_digests") or {}) != self._digests
 
     def _encoded_suites(self) -> list[Encoded]:
         """The prior suites as tokens, made once. Raises InputError naming an item that does not fit the model."""
@@ -244,7 +261,7 @@ class Teaching:
             self._base, Delta(), 0, suites, lambda suite: {}, self._config.probes, self._room()
         )
         self._store.save_probe(0, found.at, found.results, found.scores)
-        self._store.put_setting("suite_digests", self._digests())
+        self._store.put_setting("suite_digests", self._digests)
         self._announce("probe", {"version": 0, "dropped": []})
 
     def _unprobed(self) -> int:
@@ -253,8 +270,7 @@ class Teaching:
 
     def _probe(self) -> Slices[None]:
         version = self.state.version
-        learned = [encode(self._base, suite) for suite in learned_suites(self._held_out(version))]
-        suites = [*self._encoded_suites(), *learned]
+        suites = [*self._encoded_suites(), *self._learned_suites(version)]
         found = yield from self._round(version, self.state.delta, suites, self._room())
         blame: bisection.Blame | None = None
         if found.dropped and version > 0:
@@ -301,11 +317,33 @@ class Teaching:
         measured before it moved is no reference any more."""
         skip = max(0, -(-(self._store.count_held_out() - LEARNED_WINDOW) // LEARNED_STRIDE) * LEARNED_STRIDE)
         if skip != self._setting("learned_window", {"skip": 0, "since": 0})["skip"]:
-            self._store.put_setting("learned_window", {"skip": skip, "since": version})
+            self._move_window(skip, version)
         return self._store.held_out(LEARNED_WINDOW, skip)
 
+    def _move_window(self, skip: int, version: int) -> None:
+        """Where this version was probed before, that was of the former window: the next one is the first reference."""
+        since = version + 1 if self._store.newest_probed() >= version else version
+        self._store.put_setting("learned_window", {"skip": skip, "since": since})
+
+    def _learned_suites(self, version: int) -> list[Encoded]:
+        """Of held-out feedback, as tokens. What the budget cannot hold is left out for good, so that places pair."""
+        events, room = self._held_out(version), self._room()
+        suites = learned_suites(events, self._config.learn.task_tokens)
+        found = [encode(self._base, suite) for suite in suites]
+        try:
+            for encoded in found:
+                require_room(self._base, encoded, room)
+        except TooLarge:
+            with self._store.transaction():
+                if not self._stand_aside(events, room, rows=1):
+                    raise
+                self._move_window(self._setting("learned_window", {"skip": 0})["skip"], version)
+            return self._learned_suites(version)
+        return found
+
     def _target(self, found: retention.Round) -> int:
-        return retention.rollback_target(self._store.rows(), self._store.passed_versions(), found.version)
+        passed, snapshots = self._store.passed_versions(), self._store.snapshots()
+        return retention.rollback_target(self._store.rows(), snapshots, passed, found.version)
 
     def _take_back(self, found: retention.Round, blame: bisection.Blame | None) -> None:
         rows, reason = self._store.rows(), retention.why(found)

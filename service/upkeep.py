@@ -4,6 +4,7 @@ Runs on the device thread between turns, in short slices; whatever of it is drop
 """
 
 import logging
+from collections.abc import Callable
 
 from edge_es import compaction, ledger
 from edge_es.config import Config
@@ -25,6 +26,23 @@ class Upkeep:
         self._seen = -1  # attempt
         self._behind = 0  # rows that a rebuild of the served version replays
         self._swept = 0  # events and answers that had come when some were last dropped
+        self.failed = False  # then it is not tried again
+
+    def next_work(self, state: State, window: Callable[[], int]) -> Slices[None] | None:
+        """The next round, as `work` has it, or None where there is nothing to do or it has failed before."""
+        if self.failed:
+            return None
+        self.failed = True  # until it is known that looking has not
+        found = self._told(self.work(state, window())) if self.wanted(state) else None
+        self.failed = False
+        return found
+
+    def _told(self, work: Slices[None]) -> Slices[None]:
+        try:
+            yield from work
+        except Exception:
+            self.failed = True
+            raise
 
     def wanted(self, state: State) -> bool:
         """Whether a rebuild of this version has become too long, or more events than are kept have come."""

@@ -12,9 +12,11 @@ from edge_es import graders
 from edge_es.answers import Row, Sampling
 from edge_es.decode import generate
 from edge_es.errors import InputError
+from edge_es.feedback import Exchange
+from edge_es.fitness import text_of
 from edge_es.likelihood import AnswerScores, Text, kl, score
 from edge_es.memory import OPEN, Plan
-from edge_es.model import Base, encode_answer, encode_prompt
+from edge_es.model import Base, encode_prompt
 from edge_es.probes.suites import Item, Suite
 from edge_es.probes.verdicts import ItemScores
 from edge_es.slices import Slices
@@ -57,22 +59,27 @@ def _texts(base: Base, suite: Suite, item: Item) -> Iterable[Text]:
     if item.prompt is None:
         return _windows(base, item.answer or "")
     if suite.kind == "choice":
-        return [_choice(base, item, choice) for choice in item.choices]
+        of = _answer if suite.learned else _choice
+        return [of(base, item, choice) for choice in item.choices]
     if item.answer is None:
         prompt = encode_prompt(base, item.prompt, room=1 if item.grader else 0)
         # KL without an answer is measured on the prompt's own tokens; a grader needs the prompt only.
         return [Text(prompt[:1], prompt[1:]) if suite.kind == "kl" else Text(prompt, ())]
-    if item.prompt.text is not None and suite.kind == "generation" and not item.ended:
+    if item.prompt.text is not None and suite.kind == "generation" and not item.ended and not suite.learned:
         return [_continued(base, item.prompt.text, item.answer)]
-    answer = encode_answer(base, item.answer, item.ended)
-    return [Text(encode_prompt(base, item.prompt, room=len(answer)), answer)]
+    return [_answer(base, item, item.answer)]
+
+
+def _answer(base: Base, item: Item, answer: str) -> Text:
+    """As it is trained on."""
+    assert item.prompt is not None
+    return text_of(base, Exchange(item.prompt, answer, item.ended))
 
 
 def _choice(base: Base, item: Item, choice: str) -> Text:
     assert item.prompt is not None
     if item.prompt.text is None:
-        answer = encode_answer(base, choice, item.ended)
-        return Text(encode_prompt(base, item.prompt, room=len(answer)), answer)
+        return _answer(base, item, choice)
     found = _continued(base, item.prompt.text.rstrip(), f"{item.delimiter}{choice}")
     return Text(found.prompt, (*found.answer, base.end_ids[0])) if item.ended else found
 
@@ -121,6 +128,20 @@ def score_suite(base: Base, delta: Delta, suite: Suite | Encoded, room: Plan = O
         return ItemScores(kind, (gain.sign() == value.sign()).float().tolist())
     nats = torch.tensor([float(-scores.total[list(span)].sum() / _tokens(scores, span)) for span in encoded.spans])
     return ItemScores(kind, _finite(nats).tolist(), lower_is_better=True)
+
+
+def require_room(base: Base, encoded: Encoded, room: Plan) -> None:
+    """Raises TooLarge where one of the items does not fit."""
+    texts = [text for text in encoded.texts if text.answer]
+    if texts:
+        room.tokens(base, texts, 2 if encoded.suite.kind == "kl" else 1)
+    limits = [
+        len(encoded.texts[span[0]].prompt) + item.max_tokens
+        for item, span in zip(encoded.suite.items, encoded.spans, strict=True)
+        if item.grader is not None
+    ]
+    if limits:
+        room.answers(base, min(base.context, max(limits)), 1)
 
 
 def _most(base: Base, texts: Sequence[Text], room: Plan, distributions: int = 1) -> int:

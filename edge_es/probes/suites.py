@@ -239,17 +239,17 @@ def _generation(row: Mapping[str, Any]) -> Item:
     return Item(prompt, _text(row, "answer") if "answer" in row else None, ended, grader=grader, max_tokens=limit)
 
 
-def learned_suites(events: Sequence[Event]) -> list[Suite]:
+def learned_suites(events: Sequence[Event], task_tokens: int = MAX_TOKENS) -> list[Suite]:
     """Suites of held-out events, in the events' order, which must not change between rounds (append only).
 
     learned-demonstration (generation), learned-preference (choice of two, the chosen one right), learned-task
-    (generation, graded), learned-rating (does the likelihood of the answer move as its rating says). A suite of fewer
-    than MIN_LEARNED items is left out.
+    (generation, graded, of at most `task_tokens`, as it is trained), learned-rating (does the likelihood of the answer
+    move as its rating says). A suite of fewer than MIN_LEARNED items is left out.
     """
     found = (
         Suite("learned-demonstration", "generation", tuple(_demonstrations(events))),
         Suite("learned-preference", "choice", tuple(_preferences(events))),
-        Suite("learned-task", "generation", tuple(_tasks(events))),
+        Suite("learned-task", "generation", tuple(_tasks(events, task_tokens))),
         Suite("learned-rating", "rating", tuple(_ratings(events))),
     )
     return [suite for suite in found if len(suite.items) >= MIN_LEARNED]
@@ -270,10 +270,10 @@ def _preferences(events: Sequence[Event]) -> Iterator[Item]:
                 yield Item(chosen.prompt, ended=True, choices=(chosen.answer, rejected.answer))
 
 
-def _tasks(events: Sequence[Event]) -> Iterator[Item]:
+def _tasks(events: Sequence[Event], task_tokens: int) -> Iterator[Item]:
     for event in events:
         if event.kind == "task" and event.grader is not None:
-            yield Item(event.exchanges[0].prompt, grader=event.grader)
+            yield Item(event.exchanges[0].prompt, grader=event.grader, max_tokens=task_tokens)
 
 
 def _ratings(events: Sequence[Event]) -> Iterator[Item]:

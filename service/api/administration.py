@@ -12,6 +12,7 @@ from service.context import Context, Ctx
 from service.errors import ApiError, Unknown
 from service.openapi import documented, sends
 from service.schemas import Nothing, Pause, Rollback
+from service.store import DiskFull
 
 router = APIRouter()
 AGAIN = {
@@ -34,7 +35,7 @@ def versions(context: Ctx) -> dict[str, Any]:
     return {"versions": listings.versions(context.store)}
 
 
-@router.post("/v1/rollback", **documented(responses.RolledBack, 404, 409, 422, 503, requestBody=sends("Rollback")))
+@router.post("/v1/rollback", **documented(responses.RolledBack, 404, 409, 422, 503, 507, requestBody=sends("Rollback")))
 async def rollback(context: Ctx, body: Annotated[Rollback, Depends(json_body(Rollback))]) -> dict[str, int]:
     """A new version with the delta of an earlier one; it is served when this answers."""
     context.require_ready()
@@ -44,6 +45,8 @@ async def rollback(context: Ctx, body: Annotated[Rollback, Depends(json_body(Rol
     try:
         made = context.engine.rollback(body.version, body.reason or "asked for over the API")
         return {"version": await asyncio.wrap_future(made), "target": body.version}
+    except DiskFull:
+        raise
     except StateError as error:
         raise ApiError(409, str(error), "version", "not_possible") from None
 

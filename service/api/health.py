@@ -33,9 +33,9 @@ def metrics(context: Ctx) -> Response:
     return Response(context.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-@open_router.get("/openapi.json", **documented(content={"application/json": {"schema": {"type": "object"}}}))
+@router.get("/openapi.json", **documented(content={"application/json": {"schema": {"type": "object"}}}))
 def openapi(context: Ctx, request: Request) -> dict[str, Any]:
-    """This document."""
+    """This document. It names the model, which may be a folder of this machine: so it is not for everyone."""
     app = request.app
     app.openapi_schema = app.openapi_schema or document(app, context)
     found: dict[str, Any] = app.openapi_schema

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from edge_es.errors import EdgeError, StateError
-from service.cli.address import Daemon
+from service.cli.address import Daemon, is_loopback
 
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # seconds; a probe round or a replay may take minutes
 
@@ -28,8 +28,7 @@ def connect(daemon: Daemon, timeout: httpx.Timeout = TIMEOUT) -> httpx.Client:
         host = httpx.URL(daemon.url).host
     except httpx.InvalidURL:
         raise StateError(f"'{daemon.url}' is no address; write it like http://127.0.0.1:8420") from None
-    loopback = host in {"localhost", "::1"} or host.startswith("127.")
-    return httpx.Client(base_url=daemon.url, headers=headers, timeout=timeout, trust_env=not loopback)
+    return httpx.Client(base_url=daemon.url, headers=headers, timeout=timeout, trust_env=not is_loopback(host))
 
 
 def answers(url: str) -> bool:

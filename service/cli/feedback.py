@@ -28,6 +28,7 @@ app.command("import")(importing.import_file)
 
 NAMESPACE = uuid.UUID("6f1c7c1e-6f0b-5d0e-9c55-3f2f6f8e2d11")  # any fixed one: ids must not change between releases
 GROUP = 100  # lines a request: one durable commit for all of them
+GROUP_BYTES = 2 * 2**20  # of a request; the daemon takes twice that
 QUIET = 3  # looks in a row at an idle learner before --wait believes it
 
 
@@ -38,6 +39,10 @@ class Line:
     number: int
     path: str
     body: dict[str, Any]
+
+    def encoded(self) -> bytes:
+        """As it is sent."""
+        return (json.dumps(self.body, ensure_ascii=False) + "\n").encode()
 
 
 @dataclass
@@ -98,13 +103,16 @@ def read_lines(text: str, name: str) -> Iterator[Line]:
 
 
 def groups(lines: list[Line]) -> Iterator[list[Line]]:
-    """Runs of lines for one endpoint, at most GROUP long, in the file's order."""
+    """Runs of lines for one endpoint, at most GROUP lines and GROUP_BYTES long (or one line), in the file's order."""
     group: list[Line] = []
+    held = 0
     for line in lines:
-        if group and (line.path != group[0].path or len(group) == GROUP):
+        size = len(line.encoded())
+        if group and (line.path != group[0].path or len(group) == GROUP or held + size > GROUP_BYTES):
             yield group
-            group = []
+            group, held = [], 0
         group.append(line)
+        held += size
     if group:
         yield group
 
@@ -181,7 +189,7 @@ def deliver(
 ) -> tuple[Report, dict[str, Any] | None]:
     """Sends the lines to the running daemon; what became of them, and with `wait` the status when it has learned."""
     from service.cli.address import Daemon
-    from service.cli.client import connect, request
+    from service.cli.client import ApiError, connect, request
     from service.cli.target import find
 
     target = find(state_dir, url)
@@ -190,9 +198,15 @@ def deliver(
     report = Report(lines=len(lines))
     with connect(target) as client, _progress(len(lines)) as progress:
         for group in groups(lines):
-            content = "".join(json.dumps(line.body, ensure_ascii=False) + "\n" for line in group).encode()
+            content = b"".join(line.encoded() for line in group)
             headers = {"Content-Type": "application/x-ndjson"}
-            take_in(report, group, request(client, "POST", group[0].path, content=content, headers=headers))
+            try:
+                answer = request(client, "POST", group[0].path, content=content, headers=headers)
+            except ApiError as error:
+                if error.status != 413 or len(group) > 1:
+                    raise
+                answer = {"results": [{"line": 1, "error": {"message": str(error)}}]}  # one line that is too long
+            take_in(report, group, answer)
             if progress is not None:
                 progress.advance(progress.task_ids[0], len(group))
         return report, await_idle(client) if wait else None
@@ -203,8 +217,8 @@ def tell(report: Report, status: dict[str, Any] | None, file: str, as_json: bool
     if as_json:
         print_json({**report.as_json(), **({"status": status} if status else {})})
     else:
-        for error in report.rejected:
-            typer.echo(f"{file}, line {error['line']}: {error['message']}", err=True)
+        for refused in report.rejected:
+            typer.echo(f"{file}, line {refused['line']}: {refused['message']}", err=True)
         typer.echo(f"{report.accepted} accepted, {report.repeated} known already, {len(report.rejected)} refused")
         if status:
             typer.echo(f"learning is {status['learning']} at version {status['version']}: {status['reason'] or '-'}")

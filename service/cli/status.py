@@ -24,8 +24,13 @@ def render(row: dict[str, Any], where: str) -> None:
             ("events", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in events.items())),
             (
                 "memory",
-                ", ".join(f"{name.removesuffix('_bytes')} {size(count)}" for name, count in memory.items()),
+                ", ".join(
+                    f"{name.removesuffix('_bytes')} {size(count)}"
+                    for name, count in memory.items()
+                    if name.endswith("_bytes")
+                ),
             ),
+            ("batches halved", "-" if memory["batches_halved"] is None else memory["batches_halved"]),
         ],
     )
     if row["retention"]:

@@ -81,15 +81,31 @@ def live_url(folder: Path) -> str | None:
     return url if answers(url) else None
 
 
+def _is_own(url: str, folder: Path) -> bool:
+    """Whether the folder's token may be sent there."""
+    from urllib.parse import urlsplit
+
+    from service.cli.address import is_loopback
+
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:  # no address: whoever asks there says so
+        return False
+    note = read_json(folder / "daemon.json") or {}
+    return is_loopback(host or "") or url == note.get("url")
+
+
 def find(state_dir: Path | None, url: str | None) -> Target:
     """The target of a command: `--url`, else the live daemon of the folder, else the folder.
 
-    With `--url` the token comes from $EDGE_ES_TOKEN or the folder's tokens.json. Raises StateError where
-    neither a daemon nor a state folder is there.
+    With `--url` the token comes from $EDGE_ES_TOKEN, or from the folder's tokens.json where the address is the one of
+    the folder's daemon, or on loopback: no other host is to be told it. Raises StateError where neither a daemon nor a
+    state folder is there.
     """
     folder = state_folder(state_dir)
     if url is not None:
-        return Daemon(url.rstrip("/"), admin_token(folder))
+        address = url.rstrip("/")
+        return Daemon(address, admin_token(folder if _is_own(address, folder) else None))
     if not folder.is_dir():
         raise StateError(
             f"there is no state folder {folder}; `edge-es serve` makes one, or name another by --state-dir"

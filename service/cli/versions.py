@@ -114,7 +114,9 @@ def _rollback_folder(folder: "Folder", version: int, reason: str) -> int:
 
     store = Store(folder.path)
     try:
-        row = ledger.rollback(store, version, reason)
+        row = ledger.rollback_row(store, version, reason)
+        ledger.rebuild(store, version)  # what does not replay must not become the version to go on from
+        store.append(row, {})
     finally:
         store.close()
     assert row.version is not None

@@ -20,7 +20,7 @@ PATIENCE = 120.0  # seconds for one answer
 @dataclass
 class Asked:
     """One request. began, and at: seconds on one clock; at: when pieces of the answer came. status: of HTTP, 0 where
-    the connection failed. version: the one that answered."""
+    the connection failed or the stream ended in an error. version: the one that answered."""
 
     began: float
     status: int = 0
@@ -46,7 +46,10 @@ async def ask(client: httpx.AsyncClient, body: dict[str, Any]) -> Asked:
             asked.status = response.status_code
             asked.version = response.headers.get("x-edge-es-version", "")
             async for line in response.aiter_lines():
-                if line.startswith("data: {") and json.loads(line[6:])["choices"]:
+                said = json.loads(line[6:]) if line.startswith("data: {") else {}
+                if "error" in said:
+                    asked.status = 0
+                elif said.get("choices"):
                     asked.at.append(time.perf_counter())
     except httpx.HTTPError:
         asked.status = 0

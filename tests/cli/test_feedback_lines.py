@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_es.errors import InputError
-from service.cli.feedback import GROUP, Line, Report, groups, read_lines, take_in
+from service.cli.feedback import GROUP, GROUP_BYTES, Line, Report, groups, read_lines, take_in
 from service.cli.main import app
+from service.security import MAX_BODY
 
 A = '{"inference_id": "x", "metric_name": "thumbs", "value": true}'
 B = '{"inference_id": "y", "metric_name": "thumbs", "value": true}'
@@ -74,6 +75,17 @@ def test_tasks_go_to_their_own_endpoint_in_the_order_of_the_file() -> None:
     paths = [group[0].path for group in found]
     assert paths == ["/v1/feedback/batch", "/v1/feedback/batch", "/v1/tasks/batch", "/v1/feedback/batch"]
     assert [line for group in found for line in group] == lines
+
+
+def test_a_request_stays_under_the_limit_of_a_body() -> None:
+    assert GROUP_BYTES < MAX_BODY
+    long = json.dumps({"input": {"prompt": "é" * 300_000}, "metric_name": "demonstration", "value": "a"})
+    lines = list(read_lines("\n".join([long] * 7), "f"))
+    found = list(groups(lines))
+    assert [line for group in found for line in group] == lines
+    assert max(sum(len(line.encoded()) for line in group) for group in found) <= GROUP_BYTES and len(found) == 3
+    alone = list(groups(list(read_lines("\n".join([A, json.dumps({"value": "x" * MAX_BODY}), B]), "f"))))
+    assert [len(group) for group in alone] == [1, 1, 1], "a line that is too long goes alone"
 
 
 def test_the_report_names_lines_of_the_file() -> None:

@@ -140,20 +140,21 @@ def test_diff_counts_what_lies_between(folder: Path) -> None:
 
 def test_rollback_appends_and_rewrites_nothing(folder: Path) -> None:
     before = read(folder, "versions")
-    assert read(folder, "rollback", "1", "--reason", "it lied") == {"version": 3, "target": 1}
+    assert read(folder, "rollback", "0", "--reason", "it lied") == {"version": 3, "target": 0}
     after = read(folder, "versions")
     assert [row["version"] for row in after] == [0, 1, None, 2, 3]
-    assert after[-1]["sha256"] == before[1]["sha256"]
+    assert after[-1]["sha256"] == before[0]["sha256"]
     assert (after[-1]["kind"], after[-1]["reason"]) == ("rollback", "it lied")
-    assert [row["state"] for row in after] == [*("published", "published", "rejected", "rolled_back", "published")]
+    assert [row["state"] for row in after] == [*("published", "rolled_back", "rejected", "rolled_back", "published")]
     assert read(folder, "status")["version"] == 3
-    assert read(folder, "diff", "1", "3")["same"] is True
+    assert read(folder, "diff", "0", "3")["same"] is True
 
 
 def test_rollback_to_nowhere_changes_nothing(folder: Path) -> None:
     before = read(folder, "versions")
     assert "version 7 does not exist" in run(folder, "rollback", "7", status=1)
     assert "version 2 is the one that is served" in run(folder, "rollback", "2", status=1)
+    assert "noise generator" in run(folder, "rollback", "1", status=1), "its steps do not replay"
     assert read(folder, "versions") == before
 
 

@@ -134,7 +134,7 @@ def test_it_is_named_wherever_it_stands(base: Base, suites: list[Encoded], probe
         made, guilty, undone = past(base, place)
         rows = made.journal.rows()
         found = run(probe(made.version, made.delta, suites))
-        good = retention.rollback_target(rows, [0], made.version)
+        good = retention.rollback_target(rows, {}, [0], made.version)
         lost = retention.lost(found, suites)
         assert {one.suite.name for one in lost} == {"add", "reverse"} and good == 0
 

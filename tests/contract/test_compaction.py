@@ -92,6 +92,34 @@ def test_a_snapshot_that_is_not_its_version_is_a_mismatch(journal: Compactable) 
         ledger.rebuild(journal, past.version)
 
 
+@pytest.mark.parametrize("what", ["row", "row without its packed part", "basis", "lost basis", "snapshot"])
+def test_what_is_damaged_is_a_mismatch_and_no_failure(tmp_path: Path, what: str) -> None:
+    with Store(tmp_path) as store:
+        past = author(store)
+        for _ in range(4):
+            past.step()
+        past.snapshot()
+        past.step()
+        assert ledger.verify(store)["mismatches"] == 0
+        side = next(row.side for row in store.rows() if row.kind == "basis")
+        blob = store.folder / "blobs" / (store.snapshots()[5] if what == "snapshot" else side or "")
+        match what:
+            case "row":
+                store.query("UPDATE ledger SET packed = ? WHERE version = 3", b"no deflate")
+            case "row without its packed part":
+                store.query("UPDATE ledger SET packed = NULL WHERE version = 3")
+            case "lost basis":
+                blob.unlink()
+            case _:
+                blob.write_bytes(blob.read_bytes()[:-3])
+        found = ledger.verify(store)
+        assert found["mismatches"] >= 1, found
+        if "basis" in what:
+            assert (found["versions"], found["replayed"], found["mismatches"]) == (7, 1, 6)
+        if what == "snapshot":
+            assert (found["versions"], found["replayed"], found["mismatches"]) == (7, 7, 1)
+
+
 def test_verify_looks_again_where_the_ledger_was_compacted_under_it(
     journal: Compactable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

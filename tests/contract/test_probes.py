@@ -17,6 +17,7 @@ from edge_es.config import ModelSection
 from edge_es.decode import generate
 from edge_es.errors import InputError
 from edge_es.feedback import Event, Exchange, Prompt
+from edge_es.fitness import text_of
 from edge_es.graders import grade
 from edge_es.likelihood import Text
 from edge_es.memory import OPEN
@@ -264,6 +265,18 @@ def test_raw_choice_is_encoded_as_a_whole(tmp_path: Path, base: Base) -> None:
     whole = base.tokenizer("The boy sees a boat.").input_ids
     assert list(encoded.texts[0].prompt + encoded.texts[0].answer) == whole
     assert len(encoded.texts[0].prompt) == len(base.tokenizer("The boy sees").input_ids)
+
+
+def test_held_out_feedback_is_probed_as_the_text_and_the_length_that_are_trained(base: Base) -> None:
+    said = (Exchange(Prompt(text="The boy sees "), "a boat."), Exchange(Prompt(text="The boy sees "), "an owl"))
+    grader = {"type": "string_check", "operation": "eq", "reference": "4"}
+    events = [
+        *(Event(f"p{n}", "preference", said) for n in range(8)),
+        *(Event(f"t{n}", "task", (Exchange(Prompt(text="2 + 2 = "), ""),), grader=grader) for n in range(8)),
+    ]
+    preference, task = learned_suites(events, 5)
+    assert encode(base, preference).texts[:2] == tuple(text_of(base, exchange) for exchange in said)
+    assert {item.max_tokens for item in task.items} == {5}
 
 
 def test_grades_between_0_and_1_are_means_of_retention(base: Base, harm: Delta, own: tuple[Item, ...]) -> None:

@@ -1,6 +1,7 @@
 """Status, versions, retention, rollback, events: the shapes that scripts rely on, the same with the daemon stopped."""
 
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from echo_daemon import Daemon, refused, use
+from stored import fill_disk, free_disk
 
 from edge_es import ledger
 from service import listings, news, sse
@@ -107,6 +109,15 @@ def test_pausing_says_why_and_resuming_clears_it(daemon: Daemon) -> None:
     refused(daemon.client.post("/v1/learning/resume", json={"reason": "x"}), 422, "reason")
 
 
+def test_a_rollback_on_a_full_disk_says_so(daemon: Daemon) -> None:
+    use(daemon.store, [])
+    fill_disk(daemon.store)
+    reason = random.Random(0).randbytes(20_000).hex()  # is not to be deflated much
+    error = refused(daemon.client.post("/v1/rollback", json={"version": 0, "reason": reason}), 507, code="disk_full")
+    assert error["param"] is None
+    free_disk(daemon.store)
+
+
 def test_verify_gives_its_row(daemon: Daemon) -> None:
     found = daemon.client.get("/v1/verify").json()
     assert found.keys() == {"versions", "replayed", "mismatches", "compacted", "since", "base_sha256", "ok"}
@@ -183,8 +194,10 @@ def test_metrics_count_requests_by_route_and_show_the_status(daemon: Daemon) -> 
         'edge_es_retention{suite="capitals"} 0.75',
         'edge_es_memory_bytes{kind="base"} 1000.0',
         'edge_es_device_seconds_total{use="learning"} 2.5',
+        "edge_es_batches_halved_total 0.0",
     ):
         assert line in text.splitlines()
+    assert 'kind="batches_halved"' not in text, "it is no size"
 
 
 def test_two_applications_do_not_share_metrics(serving: Any, daemon: Daemon) -> None:

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_es.feedback import Event, Exchange, Prompt
-from service.resolve import is_held_out
-from service.store import Store
+from service.resolve import MOST_EXCHANGES, is_held_out
+from service.store import Answer, Store, StoredCompletion
 
 
 def stored(daemon: Daemon) -> list[Event]:
@@ -100,6 +100,18 @@ def test_a_rating_of_an_episode_speaks_of_all_its_answers(daemon: Daemon) -> Non
     daemon.client.post("/v1/feedback", json={"episode_id": "s1", "metric_name": "thumbs", "value": True})
     (event,) = stored(daemon)
     assert [(e.answer, e.ended) for e in event.exchanges] == [("2 + 2?", True), ("2 ", False)]
+
+
+def test_feedback_speaks_of_so_many_answers_of_an_episode_at_most(daemon: Daemon) -> None:
+    bodies = [{"episode_id": "s1", "metric_name": name, "value": v} for name, v in (("thumbs", True), ("comment", "x"))]
+    for number in range(MOST_EXCHANGES + 1):
+        said = StoredCompletion(f"c{number}", 0, "chat", Prompt.user("?"), (Answer("4", "stop"),), 1, 1, "s1")
+        daemon.store.add_completion(said)
+        if number == MOST_EXCHANGES - 1:
+            assert daemon.client.post("/v1/feedback", json=bodies[0]).status_code == 200
+    for body in bodies:
+        error = refused(daemon.client.post("/v1/feedback", json=body), 400, "episode_id")
+        assert str(MOST_EXCHANGES) in error["message"]
 
 
 def test_a_served_prompt_may_be_demonstrated_and_preferred(daemon: Daemon) -> None:

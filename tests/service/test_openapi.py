@@ -62,7 +62,7 @@ def test_every_route_stands_in_it_with_its_refusals_and_the_token_it_asks_for(do
 
 def test_where_others_can_reach_the_daemon_answers_ask_for_a_token(tmp_path: Any) -> None:
     with served(tmp_path, serve={"host": "0.0.0.0"}) as made:
-        found = made.stranger.get("/openapi.json").json()
+        found = made.client.get("/openapi.json").json()
     for path, security in (
         ("/v1/models", [{"chat": []}, {"admin": []}]),
         ("/healthz", []),

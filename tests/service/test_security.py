@@ -101,8 +101,28 @@ def test_two_hosts_or_none_are_refused(daemon: Daemon) -> None:
 def test_configured_hosts_are_allowed(serving: Any) -> None:
     daemon = serving(serve={"allowed_hosts": ["box.lan", "[fe80::1]"]})
     for host in ("box.lan", "BOX.lan:8420", "[fe80::1]:8420"):
-        assert daemon.stranger.get("/v1/models", headers={"Host": host}).status_code == 200
-    refused(daemon.stranger.get("/v1/models", headers={"Host": "box.lan.evil.example"}), 403)
+        assert daemon.client.get("/v1/models", headers={"Host": host}).status_code == 200
+    refused(daemon.client.get("/v1/models", headers={"Host": "box.lan.evil.example"}), 403)
+
+
+def test_behind_a_reverse_proxy_answers_need_a_token(serving: Any) -> None:
+    """Its own connection comes from loopback, whoever asks: a configured name says that there is one."""
+    daemon = serving(serve={"allowed_hosts": ["box.lan"]})
+    for host in ("box.lan", "127.0.0.1"):
+        named = {"Host": host}
+        for path in ("/v1/models", "/metrics", "/openapi.json"):
+            refused(daemon.stranger.get(path, headers=named), 401, "Authorization")
+            chat = {**named, "Authorization": f"Bearer {daemon.context.tokens.chat}"}
+            assert daemon.stranger.get(path, headers=chat).status_code == 200
+        refused(daemon.stranger.post("/v1/completions", json=ASK, headers=named), 401, "Authorization")
+        assert daemon.stranger.get("/healthz", headers=named).status_code == 200
+    document = daemon.client.get("/openapi.json").json()
+    assert document["paths"]["/v1/models"]["get"]["security"] == [{"chat": []}, {"admin": []}]
+
+
+def test_what_the_api_says_of_itself_is_not_for_strangers(reachable: Daemon) -> None:
+    refused(reachable.stranger.get("/openapi.json"), 401, "Authorization")  # it names the model's folder
+    assert reachable.client.get("/openapi.json").status_code == 200
 
 
 @given(st.text())

@@ -16,7 +16,7 @@ from edge_es.errors import StateError
 from edge_es.feedback import Prompt
 from edge_es.ledger import anchor_row
 from service import blobs, migrations
-from service.store import Answer, DiskFull, Store, StoredCompletion
+from service.store import DiskFull, Store
 
 
 def test_a_second_store_on_one_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
@@ -114,24 +114,30 @@ def test_a_full_disk_refuses_the_event_and_forgets_none(store: Store) -> None:
 
 
 def test_a_folder_from_before_there_were_members_is_read(tmp_path: Path) -> None:
-    with Store(tmp_path) as store:
-        store.add_completion(StoredCompletion("c", 0, "chat", Prompt.user("?"), (Answer("4", "stop"),), 1, 1))
-        store.add_event(event("e"), {"value": "4"}, held_out=False)
     row = step(0, 0, ("e",), shaped=((1.5).hex(), (-0.1).hex()), stats={"step_norm": 0.5})
+    said, answers = json.dumps(Prompt.user("?").as_json()), json.dumps([{"text": "4", "finish_reason": "stop"}])
     with sqlite3.connect(tmp_path / "edge-es.sqlite") as db:
-        for index in ("events_family", "events_withheld", "events_content", "events_bodies"):
-            db.execute(f"DROP INDEX {index}")
-        db.execute("DROP TABLE snapshots")
-        added = [("events", name) for name in ("family", "withheld", "content", "dropped")]
-        for table, column in (*added, ("completions", "member"), ("ledger", "packed")):
-            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for migration in migrations.MIGRATIONS[:5]:
+            migration(db)
+        db.execute("INSERT INTO completions VALUES (1, 'c', 't', 0, 'chat', ?, ?, NULL, 1, 1)", (said, answers))
+        for number, (one, state) in enumerate((("e", "pending"), ("h", "held_out"), ("i", "held_out")), 1):
+            told = json.dumps(event(one).as_json())
+            db.execute(
+                "INSERT INTO events VALUES (?, ?, 't', '{}', ?, 'x', NULL, ?, 0, NULL)", (number, one, told, state)
+            )
+        rating = json.dumps(replace(event("r", "rating"), metric="thumbs", value=0.5).as_json())
+        db.execute("INSERT INTO events VALUES (9, 'r', 't', '{}', ?, 'rating', NULL, 'pending', 1, NULL)", (rating,))
         db.execute("INSERT INTO ledger VALUES (0, 0, ?)", (json.dumps(row.as_json()),))
+        db.execute("INSERT INTO event_uses VALUES ('r', 0)")
         db.execute("PRAGMA user_version = 5")
     with Store(tmp_path) as store:
         served = store.completion("c")
         assert served is not None and served.member is None
-        assert [one for one, _ in store.pending(9, 9)] == [event("e")]
+        assert [one.id for one, _ in store.pending(9, 9)] == ["e", "r"]
         assert store.rows() == [row]
+        assert {fate: n for fate, n in store.count_events().items() if n} == {"pending": 1, "used": 1, "held_out": 2}
+        assert store.metric_means() == {"thumbs": 0.5}
+        assert [one.id for one in store.held_out(9, skip=1)] == ["i"] and store.count_held_out() == 2
 
 
 def test_what_a_crash_left_is_put_right_and_said(tmp_path: Path) -> None:

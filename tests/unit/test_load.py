@@ -1,13 +1,15 @@
 """What the load benchmarks make of what they saw."""
 
+import asyncio
 import random
 
+import httpx
 import pytest
 
 from edge_es.errors import EdgeError
 from service.load.phases import Phase, compared, summary
 from service.load.soak import BLOCKS, Sample, slope, slopes
-from service.load.traffic import Asked
+from service.load.traffic import Asked, ask
 
 
 def noise(seed: int, count: int, step: float = 0.0) -> list[float]:
@@ -56,3 +58,16 @@ def test_learning_against_none() -> None:
     assert found["versions_per_second"] == {"idle": 1.0, "learning": 0.5, "ratio": 0.5}
     assert found["learning_share_of_device"]["idle"] == 0.75
     assert found["errors"] == {"429": 3}
+
+
+def test_a_stream_that_ends_in_an_error_is_a_failure() -> None:
+    good = 'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+
+    async def status(stream: str) -> tuple[int, int]:
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, text=stream))
+        async with httpx.AsyncClient(base_url="http://daemon", transport=transport) as client:
+            found = await ask(client, {})
+        return found.status, len(found.at)
+
+    assert asyncio.run(status(f'{good}data: {{"choices": [], "usage": {{}}}}\n\ndata: [DONE]\n\n')) == (200, 1)
+    assert asyncio.run(status(f'{good}data: {{"error": {{"message": "no"}}}}\n\ndata: [DONE]\n\n')) == (0, 1)

@@ -21,6 +21,8 @@ class Week(Answer):
 
 
 class Forgotten(Answer):
+    """Whether anything is forgotten, in a word and in a sentence."""
+
     answer: Literal["no", "perhaps", "yes", "unknown"]
     sentence: str
 
@@ -42,6 +44,8 @@ class SuiteNow(Answer):
 
 
 class Overview(Answer):
+    """What the dashboard says at a glance."""
+
     model: str | None
     quantization: str | None
     device: str | None
@@ -58,6 +62,8 @@ class Overview(Answer):
 
 
 class Norms(Answer):
+    """Of the versions that are shown: norms of the delta and of steps, and the walk ratio."""
+
     version: list[int]
     delta_norm: list[Number]
     walk_ratio: list[Number]
@@ -65,11 +71,15 @@ class Norms(Answer):
 
 
 class FitnessLines(Answer):
+    """Mean fitness over the versions that are shown."""
+
     version: list[int]
     kinds: Annotated[dict[str, list[Number]], Field(description="raw mean by kind of event")]
 
 
 class SuiteLine(Answer):
+    """A suite's retention over its rounds, with 95% intervals."""
+
     suite: str
     learned: bool
     version: list[int]
@@ -100,6 +110,8 @@ class History(Answer):
 
 
 class StorySuite(Answer):
+    """What a suite came to in the round before a rollback."""
+
     suite: str
     kind: str
     items: int
@@ -111,6 +123,8 @@ class StorySuite(Answer):
 
 
 class StoryItem(Answer):
+    """An item of a suite, with its scores at the anchor, before the rollback and after."""
+
     suite: str
     item: int
     asked: str | None
@@ -121,6 +135,8 @@ class StoryItem(Answer):
 
 
 class StoryEvent(Answer):
+    """An event that the rollback set aside."""
+
     id: str
     kind: str
     state: State
@@ -129,6 +145,8 @@ class StoryEvent(Answer):
 
 
 class Story(Answer):
+    """Why a rollback was made, and what it changed."""
+
     version: int
     target: int
     before: Annotated[int, Field(description="the version that was served until then")]
@@ -145,11 +163,15 @@ class Story(Answer):
 
 
 class ServedAnswer(Answer):
+    """One choice of a served completion."""
+
     text: str
     finish_reason: str
 
 
 class Inference(Answer):
+    """A served completion, as it is kept for feedback."""
+
     id: Uuid
     version: int
     kind: Literal["chat", "text"]

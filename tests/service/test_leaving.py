@@ -18,7 +18,7 @@ def answering(queue: "asyncio.Queue[Piece]") -> Answering:
     engine = SimpleNamespace(base=SimpleNamespace(end_ids=()))
     context = cast(Any, SimpleNamespace(metrics=metrics, engine=engine))
     generation = Generation("id", (1,), [Sampling()], lambda _: None)
-    return Answering(context, "chat", Prompt.user("hi"), None, generation, queue, [Choice()])
+    return Answering(context, "chat", Prompt.user("hi"), None, generation, queue, [Choice((1,))])
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -15,6 +15,7 @@ from wire import alive, connected
 
 from service.api.events import _stream
 from service.cli.main import app
+from service.news import News
 from service.security import MAX_BODY
 
 
@@ -51,9 +52,9 @@ def test_a_client_that_leaves_within_its_body_leaves_no_trace_in_the_log(
 
 def test_a_reader_of_events_that_leaves_waits_for_nothing_any_more() -> None:
     async def leave() -> int:
-        engine = SimpleNamespace(subscribe=lambda listener: lambda: None)
-        context = cast(Any, SimpleNamespace(engine=engine, stopping=asyncio.Event()))
-        stream = _stream(context)
+        news = News(dict)
+        context = cast(Any, SimpleNamespace(news=news, stopping=asyncio.Event()))
+        stream = _stream(context, news.read(None, True))
         before = len(asyncio.all_tasks())
         await anext(stream)
         reading = asyncio.ensure_future(anext(stream))

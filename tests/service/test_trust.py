@@ -51,7 +51,8 @@ def cli(*arguments: str, status: int = 0) -> Any:
 
 def test_what_is_held_is_learned_from_once_it_is_approved_and_never_once_rejected(tmp_path: Path) -> None:
     with served(tmp_path, **REVIEWED) as daemon:
-        ids = [send(daemon, shown(str(number))) for number in range(8)] + [send(daemon, GRADED)]
+        own = [str(uuid.UUID(int=number << 64, version=4)) for number in range(8)]  # some are held out, some are not
+        ids = [send(daemon, shown(one, id=one)) for one in own] + [send(daemon, GRADED)]
         assert {fate(daemon, one) for one in ids} == {("review", None)}
         assert waiting(daemon.store) == [] and daemon.store.held_out() == []
         assert daemon.store.next_batch(9, 0, 64, lambda one: 1.0) == [] and daemon.store.count_usable(64) == 0

@@ -77,6 +77,15 @@ def test_status_has_the_issue_s_shape(folder: Path) -> None:
     assert row["retention"] == {"add": {"score": 0.75, "anchor": 1.0, "retention": 0.75, "verdict": "dropped"}}
 
 
+def test_status_shows_sizes_as_sizes_and_counts_as_counts(folder: Path) -> None:
+    with Store(folder) as store:
+        memory = {"budget_bytes": None, "base_bytes": 2**20, "peak_bytes": 2**21, "batches_halved": 3}
+        store.put_setting("machine", {"device": "cpu", "memory": memory})
+    lines = [line.split() for line in run(folder, "status").splitlines()]
+    assert ["memory", "budget", "-,", "base", "1.0", "MiB,", "peak", "2.0", "MiB"] in lines
+    assert ["batches", "halved", "3"] in lines
+
+
 def test_versions_have_the_issue_s_shape_and_agree_with_the_listing(folder: Path) -> None:
     rows = read(folder, "versions")
     keys = "attempt version parent kind created_at events population fitness_mean fitness_reliability tie_rate"

@@ -76,3 +76,19 @@ def test_halted_learning_stays_so_whatever_the_ledger_says_and_upkeep_goes_on(
         halt(live, "again")
         assert live.get("/v1/status")["reason"] == "again; and the ledger does not replay: MemoryError"
         assert live.chat(max_tokens=1).status_code == 200
+
+
+def test_scores_from_before_the_window_moved_are_no_reference(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from service.store import Store
+    from service.teaching import Teaching
+
+    with Store(tmp_path) as store:
+        one: Any = SimpleNamespace(_store=store)
+        store.save_probe(3, "t", [], {})
+        Teaching._move_window(one, 500, 4)
+        assert store.get_setting("learned_window") == {"skip": 500, "since": 4}
+        store.save_probe(4, "t", [], {})
+        Teaching._move_window(one, 1000, 4)  # this very version was probed on the former window
+        assert store.get_setting("learned_window") == {"skip": 1000, "since": 5}

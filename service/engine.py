@@ -7,7 +7,6 @@ pace. Nothing of a turn is visible before its row is durable.
 
 import logging
 import math
-import resource
 import threading
 import time
 from collections import deque
@@ -17,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from edge_es import ledger
 from edge_es.config import Config, parse_bytes
 from edge_es.errors import EdgeError, StateError
 from edge_es.meter import out_of_memory, release
-from edge_es.model import Base, base_hash, load_base
+from edge_es.model import Base, load_base
 from edge_es.slices import Slices
 from service import exporting
+from service.beside import beside, verified
+from service.device import lost, memory
 from service.exporting import ImportKind, Wanted
 from service.generation import Busy, Generation, LiveStatus, Piece
 from service.serving import Serving
@@ -130,14 +130,7 @@ class Engine:
 
     def verify(self) -> Future[dict[str, Any]]:
         """Replays the ledger and hashes the base, beside the device thread: neither changes anything."""
-
-        def check() -> dict[str, Any]:
-            bound = self._store.model_binding()
-            found, now = ledger.verify(self._store), base_hash(self.base)
-            ok = found["mismatches"] == 0 and bound is not None and now == bound.sha256
-            return {**found, "base_sha256": now, "ok": ok}
-
-        return _beside("verify", check)
+        return beside("verify", lambda: verified(self.base, self._store))
 
     def export(self, wanted: Wanted, name: str | None) -> Future[dict[str, Any]]:
         """Writes an export, beside the device thread: it only reads. One at a time; raises Busy for another."""
@@ -153,7 +146,7 @@ class Engine:
             finally:
                 self._exporting.release()
 
-        return _beside("export", write)
+        return beside("export", write)
 
     def adopt(self, kind: ImportKind, folder: Path, any_base: bool) -> Future[dict[str, Any]]:
         """The delta in `folder` as a new version. Reads it beside the device thread, takes it up on that thread."""
@@ -163,7 +156,7 @@ class Engine:
             adopted: Future[dict[str, Any]] = self._call(lambda: self._learning().adopt(found))
             return {"kind": kind, **adopted.result()}
 
-        return _beside("import", take)
+        return beside("import", take)
 
     def live_status(self) -> LiveStatus:
         """What only the running daemon knows. Call when `ready`."""
@@ -177,7 +170,7 @@ class Engine:
             device=str(self.base.device),
             model=self._config.model.ref,
             quantization=self.base.quantization,
-            memory=self._memory(),
+            memory=memory(self.base, self._config),
             seconds=dict(self.seconds),
         )
 
@@ -255,7 +248,7 @@ class Engine:
         self._serving = Serving(self.base, parse_bytes(self._config.serve.prefix_cache))
         # What `status` tells of a stopped daemon.
         turned_off = None if self._config.learn.enabled else TURNED_OFF
-        left = {"device": str(self.base.device), "memory": self._memory(), "turned_off": turned_off}
+        left = {"device": str(self.base.device), "memory": memory(self.base, self._config), "turned_off": turned_off}
         self._store.put_setting("machine", left)
 
     def _turned(self, working: bool) -> None:
@@ -422,42 +415,6 @@ class Engine:
     def _announce(self, kind: str, data: dict[str, Any]) -> None:
         for listener in list(self._listeners):
             listener(kind, data)
-
-    def _memory(self) -> dict[str, Any]:
-        """peak_bytes: the allocator's peak on a GPU, the process's peak resident size on a CPU.
-        batches_halved: how often a batch ran out of memory; for some time after that, batches are planned smaller."""
-        import torch
-
-        setting = self._config.learn.memory_budget
-        if self.base.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(self.base.device)
-        else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {
-            "budget_bytes": None if setting == "auto" else parse_bytes(setting),
-            "base_bytes": self.base.weight_bytes,
-            "peak_bytes": peak,
-            "batches_halved": self.base.costs.halved,
-        }
-
-
-def lost(error: Exception) -> bool:
-    """Whether the device itself has failed: after that everything on it fails, and only a new process helps."""
-    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)
-
-
-def _beside(name: str, work: Callable[[], T]) -> Future[T]:
-    """Runs `work` on a thread of its own."""
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except Exception as error:  # handed to the caller, who knows what it means
-            done.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return done
 
 
 def _rows(generations: list[Generation]) -> int:

@@ -4,45 +4,17 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from edge_es.batch import capped, order
 from edge_es.errors import InputError, StateError
 from edge_es.feedback import Event
 from service.clock import now
-from service.database import Database
-
-State = Literal["pending", "held_out", "used", "set_aside", "kept", "review", "rejected", "duplicate"]
+from service.fate_table import FateTable, text_list
 
 
 class Conflict(InputError):
     """An id comes again with another body."""
-
-
-@dataclass(frozen=True)
-class Fate:
-    """An event as it was sent and what became of it."""
-
-    id: str
-    kind: str
-    state: State
-    reason: str | None
-    used_in: tuple[int, ...]  # versions
-    received_at: str
-    body: Mapping[str, Any] | None  # None: it was dropped, its time being over
-
-    def as_json(self) -> dict[str, Any]:
-        """The answer of `GET /v1/feedback/{id}`."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "state": self.state,
-            "reason": self.reason,
-            "used_in": list(self.used_in),
-            "received_at": self.received_at,
-            "feedback": self.body,
-        }
 
 
 def canonical(body: Mapping[str, Any]) -> str:
@@ -69,12 +41,7 @@ _SPENT = """(state = 'set_aside' OR withheld = 'duplicate'
              OR state = 'held_out' AND held <= :window)"""
 
 
-def _text_list(values: Iterable[str]) -> str:
-    """For `IN (SELECT value FROM json_each(?))`: any number of values in one parameter."""
-    return json.dumps(list(values))
-
-
-class EventTable(Database):
+class EventTable(FateTable):
     """The part of the store that keeps events."""
 
     def repeats(self, event_id: str, body: Mapping[str, Any]) -> bool:
@@ -264,7 +231,7 @@ class EventTable(Database):
         """The events of these ids that the store holds whole, oldest first."""
         ids_only = "dropped IS NULL AND id IN (SELECT value FROM json_each(?))"
         wanted = f"SELECT event FROM events WHERE {ids_only} ORDER BY seq"
-        return [Event.from_json(json.loads(row["event"])) for row in self.query(wanted, _text_list(ids))]
+        return [Event.from_json(json.loads(row["event"])) for row in self.query(wanted, text_list(ids))]
 
     def events_between(self, first_version: int, last_version: int) -> list[str]:
         """Ids of the events used by versions first..last, both included; oldest first."""
@@ -283,7 +250,7 @@ class EventTable(Database):
             return db.execute(
                 """UPDATE events SET state = 'set_aside', reason = ?
                    WHERE state = ? AND id IN (SELECT value FROM json_each(?))""",
-                (reason, was, _text_list(ids)),
+                (reason, was, text_list(ids)),
             ).rowcount
 
     def retry(self, ids: Sequence[str]) -> int:
@@ -291,15 +258,13 @@ class EventTable(Database):
         is so again, as the newest. Returns how many."""
         which = "state = 'set_aside' AND dropped IS NULL AND id IN (SELECT value FROM json_each(?))"
         with self.transaction() as db:
-            held = db.execute(
-                f"SELECT id FROM events WHERE {which} AND held IS NOT NULL", (_text_list(ids),)
-            ).fetchall()
+            held = db.execute(f"SELECT id FROM events WHERE {which} AND held IS NOT NULL", (text_list(ids),)).fetchall()
             self._hold_out([row["id"] for row in held])
             return (
                 len(held)
                 + db.execute(
                     f"UPDATE events SET state = 'pending', uses = 0, published = 0, reason = NULL WHERE {which}",
-                    (_text_list(ids),),
+                    (text_list(ids),),
                 ).rowcount
             )
 
@@ -314,7 +279,7 @@ class EventTable(Database):
     def _use(self, attempt: int, ids: Sequence[str], published: bool) -> None:
         """Records, in the caller's transaction, what an attempt used. Raises StateError on unknown events."""
         db = self._db
-        listed = _text_list(ids)
+        listed = text_list(ids)
         db.execute(
             """INSERT INTO event_uses (event_id, attempt)
                SELECT id, ? FROM events WHERE id IN (SELECT value FROM json_each(?))""",
@@ -346,65 +311,3 @@ class EventTable(Database):
                 [(_digest(row["body"]), row["seq"]) for row in found],
             )
         return len(found)
-
-    def newest_event(self) -> int:
-        """How many events have ever come."""
-        return int(self.query("SELECT coalesce(max(seq), 0) FROM events")[0][0])
-
-    def event_fate(self, event_id: str) -> Fate | None:
-        """What became of one event."""
-        found = self.event_fates("id = ?", event_id)
-        return found[0] if found else None
-
-    def event_fates_of(self, ids: Sequence[str]) -> list[Fate]:
-        """What became of these events, oldest first."""
-        return self.event_fates("id IN (SELECT value FROM json_each(?)) ORDER BY seq", _text_list(ids))
-
-    def count_used_since(self, attempt: int) -> int:
-        """Events that published attempts from this one on used, each counted once."""
-        found = self.query(
-            """SELECT count(DISTINCT event_id) FROM event_uses JOIN ledger USING (attempt)
-               WHERE attempt >= ? AND version IS NOT NULL""",
-            attempt,
-        )
-        return int(found[0][0])
-
-    def list_events(
-        self, state: State | None = None, after: str | None = None, limit: int = 100, newest: bool = False
-    ) -> list[Fate]:
-        """Events oldest first, or newest first, from the one behind `after` on."""
-        since = self.query_one("SELECT seq FROM events WHERE id = ?", after) if after else None
-        if after and since is None:
-            raise InputError(f"there is no feedback {after}", param="after")
-        behind, order = ("<", "DESC") if newest else (">", "ASC")
-        which, values = ("fate = ? AND ", [state]) if state else ("", [])
-        first = since["seq"] if since else 2**63 - 1 if newest else 0
-        return self.event_fates(f"{which}seq {behind} ? ORDER BY seq {order} LIMIT ?", *values, first, limit)
-
-    def event_fates(self, condition: str, *values: Any) -> list[Fate]:
-        """Events by an SQL condition of this package's own making."""
-        rows = self.query(
-            f"""SELECT id, kind, fate AS state, reason, received_at, body, dropped,
-                  (SELECT json_group_array(version) FROM (
-                     SELECT version FROM event_uses JOIN ledger USING (attempt)
-                     WHERE event_id = events.id AND version IS NOT NULL ORDER BY version)) AS used_in
-                FROM events WHERE {condition}""",
-            *values,
-        )
-        return [
-            Fate(
-                row["id"],
-                row["kind"],
-                row["state"],
-                row["reason"],
-                tuple(json.loads(row["used_in"])),
-                row["received_at"],
-                json.loads(row["body"]) if row["dropped"] is None else None,
-            )
-            for row in rows
-        ]
-
-    def count_events(self) -> dict[str, int]:
-        """How many events are in each state; states without events are 0."""
-        counts = dict.fromkeys(get_args(State), 0)
-        return counts | {row["fate"]: row["number"] for row in self.query("SELECT fate, number FROM fates")}

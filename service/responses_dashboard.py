@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from service.event_table import State
+from service.fate_table import State
 from service.responses import Answer, Events, Learning, Number
 from service.schemas import Uuid
 

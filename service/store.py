@@ -16,7 +16,8 @@ from edge_es.errors import StateError
 from service.clock import now
 from service.completion_table import Answer, CompletionTable, StoredCompletion
 from service.database import DiskFull
-from service.event_table import Conflict, Fate
+from service.event_table import Conflict
+from service.fate_table import Fate
 from service.ledger_table import LedgerTable
 from service.probe_table import ProbeTable
 from service.review_table import ReviewTable

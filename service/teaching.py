@@ -5,7 +5,6 @@ Everything that must survive a restart is in the store; what is here is derived 
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from edge_es import bisection, ledger, retention
@@ -20,7 +19,7 @@ from edge_es.memory import Plan, plan
 from edge_es.model import Base
 from edge_es.oversize import too_large
 from edge_es.probes.scoring import Encoded, encode, require_room
-from edge_es.probes.suites import Suite, learned_suites, load_suite
+from edge_es.probes.suites import Suite, learned_suites
 from edge_es.protected import protected_texts
 from edge_es.rows import Row
 from edge_es.slices import Slices
@@ -29,6 +28,7 @@ from edge_es.state import State, Surroundings, resume
 from service.exploring import Exploring
 from service.exporting import Read, adopted
 from service.generation import Generation
+from service.references import prior_suites, reference
 from service.serving import Answerer
 from service.store import Store
 from service.upkeep import Upkeep
@@ -371,57 +371,8 @@ class Teaching:
         return max(versions, default=0)
 
     def _reference(self, suite: Suite) -> Mapping[str, list[float]]:
-        """The anchor's scores; for what was learned, those of the best version that still stands."""
-        version = self._best_version(suite.name) if suite.learned else 0
-        if version is None:
-            return {}
-        keys = [
-            key for key in self._store.probed_suites(version) if key == suite.name or key.startswith(f"{suite.name}/")
-        ]
-        found = {key: self._store.item_scores(version, key) for key in keys}
-        return {key: scores for key, scores in found.items() if scores}
-
-    def _best_version(self, suite: str) -> int | None:
-        """Of the versions that stand, the best on the items that all of them were scored on; those with less than half
-        of the most items are not compared, or a version that was good on the first few would be the best for ever."""
-        taken = ledger.undone(self._store.rows())
-        since = self._setting("learned_window", {"since": 0})["since"]
-        scores = {
-            version: scores
-            for version in self._store.versions_probed_on(suite)
-            if version >= since and version not in taken
-            if (scores := self._store.item_scores(version, suite))
-        }
-        most = max(map(len, scores.values()), default=0)
-        scores = {version: some for version, some in scores.items() if 2 * len(some) >= most}
-        common = min(map(len, scores.values()), default=0)
-        return max(scores, key=lambda version: (sum(scores[version][:common]), version), default=None)
+        return reference(self._store, suite, self._setting("learned_window", {"since": 0})["since"])
 
     def _setting(self, key: str, default: Any) -> Any:
         value = self._store.get_setting(key)
         return default if value is None else value
-
-
-def prior_suites(base: Base, config: Config, folder: Path) -> list[Suite]:
-    """The configured suites ('auto': those that ship with the model) and the ones added to the state folder.
-
-    Raises InputError naming a bad file's line, StateError for two suites of one name.
-    """
-    paths = sorted((folder / "probes").glob("*.jsonl"))
-    for name in config.probes.suites:
-        if name.startswith("lm-eval:"):
-            raise InputError(
-                f"probes.suites: `edge-es probe add {name}` adds it, which fixes its items", "probes.suites"
-            )
-        if name != "auto":
-            paths.append(Path(name).expanduser())
-        elif base.ref == "pocket":
-            from edge_es.pocket import PROBES_DIR
-
-            paths += sorted(PROBES_DIR.glob("*.jsonl"))
-    suites = [load_suite(path) for path in paths]
-    names = [suite.name for suite in suites]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise StateError(f"probes.suites names two suites '{min(twice)}'; rename one of the files")
-    return suites

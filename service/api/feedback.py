@@ -11,7 +11,7 @@ from service import intake, responses
 from service.bodies import JsonLines, JsonObject, json_body, optional_json_body
 from service.context import Context, Ctx
 from service.errors import ApiError, Unknown
-from service.event_table import Fate, State
+from service.fate_table import Fate, State
 from service.openapi import documented, header, sends, sends_lines
 from service.resolve import is_held_out
 from service.responses import Accepted, Fates, Lines

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from service import listings, responses
+from service import listings, responses_retention
 from service.bodies import optional_json_body
 from service.context import Ctx
 from service.errors import ApiError
@@ -15,7 +15,7 @@ from service.schemas import Nothing
 router = APIRouter()
 
 
-@router.get("/v1/retention", **documented(responses.RetentionLog, 422))
+@router.get("/v1/retention", **documented(responses_retention.RetentionLog, 422))
 def retention(
     context: Ctx,
     version: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
@@ -32,13 +32,15 @@ def retention(
     return found
 
 
-@router.get("/v1/retention/blame", **documented(responses.Blame))
+@router.get("/v1/retention/blame", **documented(responses_retention.Blame))
 def blame(context: Ctx) -> dict[str, Any]:
     """The rows of `edge-es retention blame`."""
     return {"blame": listings.blame(context.store)}
 
 
-@router.post("/v1/probes/run", **documented(responses.Retention, 422, 503, 507, requestBody=sends("Nothing", False)))
+@router.post(
+    "/v1/probes/run", **documented(responses_retention.Retention, 422, 503, 507, requestBody=sends("Nothing", False))
+)
 async def run_probes(context: Ctx, _: Annotated[Nothing, Depends(optional_json_body(Nothing))]) -> dict[str, Any]:
     """Probes the served version; answers with its rows when they are stored."""
     context.require_ready()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge_es.decode import Decoder
-from service.engine import lost
+from service.device import lost
 from tests.daemon.live import demonstration, inside, merged
 
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."

@@ -1,0 +1,34 @@
+"""Long work that only reads, on threads of its own: neither requests nor learning wait for it."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from edge_es import ledger
+from edge_es.model import Base, base_hash
+from service.store import Store
+
+T = TypeVar("T")
+
+
+def beside(name: str, work: Callable[[], T]) -> Future[T]:
+    """Runs `work` on a thread of its own."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # handed to the caller, who knows what it means
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done
+
+
+def verified(base: Base, store: Store) -> dict[str, Any]:
+    """Replays the ledger and hashes the base; `ok`: both are what they were."""
+    bound = store.model_binding()
+    found, now = ledger.verify(store), base_hash(base)
+    ok = found["mismatches"] == 0 and bound is not None and now == bound.sha256
+    return {**found, "base_sha256": now, "ok": ok}

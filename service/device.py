@@ -1,0 +1,31 @@
+"""What is to be said of the device: how much memory was needed, and whether it is still there."""
+
+import resource
+from typing import Any
+
+import torch
+
+from edge_es.config import Config, parse_bytes
+from edge_es.meter import out_of_memory
+from edge_es.model import Base
+
+
+def memory(base: Base, config: Config) -> dict[str, Any]:
+    """peak_bytes: the allocator's peak on a GPU, the process's peak resident size on a CPU.
+    batches_halved: how often a batch ran out of memory; for some time after that, batches are planned smaller."""
+    setting = config.learn.memory_budget
+    if base.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(base.device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "budget_bytes": None if setting == "auto" else parse_bytes(setting),
+        "base_bytes": base.weight_bytes,
+        "peak_bytes": peak,
+        "batches_halved": base.costs.halved,
+    }
+
+
+def lost(error: Exception) -> bool:
+    """Whether the device itself has failed: after that everything on it fails, and only a new process helps."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)

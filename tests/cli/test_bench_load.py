@@ -20,7 +20,9 @@ def test_phases_take_turns_and_are_compared() -> None:
         ("idle", True),
     ]
     assert found["errors"] == {} and found["phases"][0]["versions"] == 0
-    assert found["phases"][0]["used"]["learning"] == 0 < found["phases"][2]["used"]["learning"]
+    learned = [phase["used"]["learning"] for phase in found["phases"]]
+    assert learned[0] < 0.01, "looking for work, and finding that it is paused"
+    assert learned[2] > 0.5
 
 
 def test_a_soak_of_two_rounds(tmp_path: Path) -> None:

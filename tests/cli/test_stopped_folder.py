@@ -226,7 +226,8 @@ def test_probe_add_checks_first_and_never_replaces(folder: Path, tmp_path: Path)
     suite.write_text('{"prompt": "1+1=", "answer": "2"}\n{"prompt": "1+2=", "answer": "3"}\n')
     found = read(folder, "probe", "add", str(suite))
     place = folder / "probes" / "sums.jsonl"
-    assert found == {"suite": "sums", "kind": "generation", "items": 2, "file": str(place)}
+    told = {"suite": "sums", "kind": "generation", "items": 2, "file": str(place), "anchor": 0.0}
+    assert found.items() >= told.items() and [row["right"] for row in found["preview"]] == ["2", "3"]
     assert place.read_bytes() == suite.read_bytes()
     assert read(folder, "probe", "add", str(suite)) == found
     listed = {row["suite"]: row["verdict"] for row in read(folder, "probe", "list")}

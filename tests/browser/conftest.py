@@ -32,8 +32,9 @@ def launched(tool: Any) -> Any:
     return tool.chromium.launch(executable_path=path, args=sandbox)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Ends with its module: Playwright keeps an event loop running, in which other tests could start none."""
     with playwright.sync_playwright() as tool:
         found = launched(tool)
         yield found

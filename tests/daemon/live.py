@@ -60,10 +60,10 @@ def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def small(model: Path, suites: Sequence[Path], protected: Path) -> dict[str, Any]:
-    """The least that learns: few members, small batches, probes often, every gate open."""
+    """The least that learns: few members, small batches, probes often, every gate open, steps as long as they are."""
     return {
         "model": {"ref": str(model), "device": "cpu"},
-        "search": {"population": 8, "rank": 2, "sigma": 0.05, "alpha": 0.05},
+        "search": {"population": 8, "rank": 2, "sigma": 0.05, "alpha": 0.05, "step_kl": 1e6},
         "learn": {"min_events": 4, "batch": 4, "max_uses": 2, "holdout": 0.0, "task_tokens": 4},
         "gates": {"min_reliability": -1.0, "max_tie_rate": 1.0, "canary_kl": 1000.0},
         "guards": {"protect": {"energy": 0.9, "inputs": str(protected)}},

@@ -3,10 +3,13 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_es import ledger
 from edge_es.model import Base, base_hash
+from service import exporting
+from service.exporting import Wanted
 from service.store import Store
 
 T = TypeVar("T")
@@ -32,3 +35,12 @@ def verified(base: Base, store: Store) -> dict[str, Any]:
     found, now = ledger.verify(store), base_hash(base)
     ok = found["mismatches"] == 0 and bound is not None and now == bound.sha256
     return {**found, "base_sha256": now, "ok": ok}
+
+
+def exported(base: Base, store: Store, wanted: Wanted, name: str | None) -> dict[str, Any]:
+    """The export that lies in the state folder now. name: by default the kind and the version."""
+
+    def target(version: int) -> Path:
+        return exporting.place(store.folder, exporting.EXPORTS, name or f"{wanted.kind}-v{version}")
+
+    return exporting.export(lambda: base, store, wanted, target)

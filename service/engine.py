@@ -18,14 +18,13 @@ from typing import Any, Literal, TypeVar, cast
 
 from edge_es.config import Config, parse_bytes
 from edge_es.errors import EdgeError, StateError
-from edge_es.meter import out_of_memory, release
 from edge_es.model import Base, load_base
 from edge_es.slices import Slices
 from service import exporting
-from service.beside import beside, verified
-from service.device import lost, memory
+from service.beside import beside, exported, verified
+from service.device import lost, memory, relieved
 from service.exporting import ImportKind, Wanted
-from service.generation import Busy, Generation, LiveStatus, Piece
+from service.generation import Busy, Generation, LiveStatus
 from service.serving import Serving
 from service.share import Share, slice_seconds
 from service.store import Store
@@ -137,12 +136,9 @@ class Engine:
         if not self._exporting.acquire(blocking=False):
             raise Busy("an export is being written; try again when it is done")
 
-        def target(version: int) -> Path:
-            return exporting.place(self._store.folder, exporting.EXPORTS, name or f"{wanted.kind}-v{version}")
-
         def write() -> dict[str, Any]:
             try:
-                return exporting.export(lambda: self.base, self._store, wanted, target)
+                return exported(self.base, self._store, wanted, name)
             finally:
                 self._exporting.release()
 
@@ -286,8 +282,7 @@ class Engine:
                 raise
             log.exception("an answer failed")
             for generation in joining:
-                for choice in range(len(generation.samplings)):
-                    generation.deliver(Piece(choice, "", (), 0, error=str(error)))
+                generation.fail(str(error))
             serving.fail(str(error))
         self._served = time.perf_counter()
         self._share.served(self._served - began)
@@ -297,22 +292,11 @@ class Engine:
     def _step(self, serving: Serving) -> None:
         """A step of the requests in hand. Where memory runs out learning gives back what it holds, and then those whose
         prompts are still to be read have to go, before all others."""
-        try:
-            serving.step()
-            return
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            log.warning("no memory for the answers in hand; learning gives back what it holds")
-        self._drop_work()  # not in the handler above: what has failed is still held there
-        release(self.base.device)
-        try:
-            serving.step()
-            return
-        except RuntimeError as error:
-            if not out_of_memory(error) or not serving.reading:
-                raise
-        serving.fail_reading("there is no memory for one more prompt of this length; try again in a moment")
+        error = relieved(serving.step, self._drop_work, self.base.device)
+        if error is not None and not serving.reading:
+            raise error
+        if error is not None:
+            serving.fail_reading("there is no memory for one more prompt of this length; try again in a moment")
 
     def _rests(self, now: float) -> bool:
         """Whether there was nothing to learn a moment ago, and nothing was asked for since. Looking costs queries, and
@@ -385,9 +369,7 @@ class Engine:
 
     def _refuse_waiting(self, message: str) -> None:
         while self._waiting:
-            generation = self._waiting.popleft()
-            for choice in range(len(generation.samplings)):
-                generation.deliver(Piece(choice, "", (), 0, error=message))
+            self._waiting.popleft().fail(message)
 
     def _call(self, job: Callable[[], Any], drops: bool = True) -> Future[Any]:
         """Runs `job` on the device thread between two slices. drops: what is in hand does not go on afterwards."""

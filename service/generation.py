@@ -57,6 +57,11 @@ class Generation:
         """What this choice answers."""
         return self.prompts[choice] if self.prompts else self.prompt_ids
 
+    def fail(self, message: str) -> None:
+        """Ends all choices before any version has answered."""
+        for choice in range(len(self.samplings)):
+            self.deliver(Piece(choice, "", (), 0, error=message))
+
 
 @dataclass(frozen=True)
 class LiveStatus:

@@ -18,15 +18,16 @@ T = TypeVar("T")
 def beside(name: str, work: Callable[[], T]) -> Future[T]:
     """Runs `work` on a thread of its own."""
     done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except Exception as error:  # handed to the caller, who knows what it means
-            done.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=settle, args=(done, work), name=name, daemon=True).start()
     return done
+
+
+def settle(done: Future[T], work: Callable[[], T]) -> None:
+    """Does `work`; its result or its error is the future's."""
+    try:
+        done.set_result(work())
+    except Exception as error:  # handed to the caller, who knows what it means
+        done.set_exception(error)
 
 
 def verified(base: Base, store: Store) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from edge_es.errors import EdgeError, StateError
 from edge_es.model import Base, load_base
 from edge_es.slices import Slices
 from service import exporting
-from service.beside import beside, exported, verified
+from service.beside import beside, exported, settle, verified
 from service.device import lost, memory, relieved
 from service.exporting import ImportKind, Wanted
 from service.generation import Busy, Generation, LiveStatus
@@ -374,17 +374,10 @@ class Engine:
     def _call(self, job: Callable[[], Any], drops: bool = True) -> Future[Any]:
         """Runs `job` on the device thread between two slices. drops: what is in hand does not go on afterwards."""
         done: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(job())
-            except Exception as error:  # handed to the caller, who knows what it means
-                done.set_exception(error)
-
         with self._changed:
             if self.failure is not None:
                 raise StateError(self.failure)
-            self._jobs.append(_Job(run, drops))
+            self._jobs.append(_Job(lambda: settle(done, job), drops))
             self._asked += 1
             self._changed.notify()
         return done

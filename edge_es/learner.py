@@ -24,7 +24,7 @@ from edge_es.slices import Slices
 from edge_es.spaces.adapter import InputSide
 from edge_es.spaces.delta import Delta
 from edge_es.spaces.input_side import nearest
-from edge_es.state import PRIOR, State, Surroundings, asking, evaluator_of, room_of, running_reliability
+from edge_es.state import State, Surroundings, asking, evaluator_of, room_of
 
 T = TypeVar("T")  # an event, or its id
 
@@ -75,7 +75,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     ids = [event.id for event in events]
     state = replace(
         state,
-        reliability=running_reliability(state.reliability, fitness.reliability),
+        evidence=state.evidence.after(fitness.reliability),
         solved=batch.after(state.solved, ids, [looked[one] for one in ids]),
         standing=consensus.after(state.standing, ids, [agreed[one] for one in ids]),
     )
@@ -105,7 +105,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
             "batches_halved": halved,
         },
     )
-    reason = signal_gate(fitness, state.reliability, config.gates)
+    reason = signal_gate(fitness, state.evidence.measured, config.gates)
     if reason:
         return reject(state, row, reason, around.journal)
     shaped = strategy.SHAPING[config.search.shaping]([float(f) for f in fitness.members])
@@ -179,7 +179,7 @@ def _shrinkage(state: State, config: Config) -> float:
     measure's reliability. Steps along noise are what makes the delta walk and forget; they become short."""
     if not config.search.shrink:
         return 1.0
-    return max(LEAST_SHRINKAGE, PRIOR if state.reliability is None else state.reliability)
+    return max(LEAST_SHRINKAGE, state.evidence.mean)
 
 
 def bound(noise_kl: float | None, search: SearchSection) -> float:

@@ -13,10 +13,8 @@ from edge_es.ledger import WHOLE, Journal, Row, head, published, rebuild
 from edge_es.likelihood import Text
 from edge_es.memory import Plan, plan
 from edge_es.model import Base
+from edge_es.evidence import Evidence
 from edge_es.spaces.delta import Delta
-
-RECENT = 0.05  # weight of the newest step in the running reliability
-PRIOR = 0.25  # the reliability that is taken before any was measured
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class State:
     attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
     noise_kl: mean KL to the anchor of its members on protected texts then, nats a token; None: not measured.
-    reliability: running mean of the fitness' split-half reliability since the newest rollback. A new input side does
-    not end it: under noise each would let some steps through.
+    evidence: what is known of the fitness' reliability since the newest rollback. A new input side does not end it: under
+    noise each would let some steps through.
     near: which of the protected texts are watched; None: not sought yet. looked: the attempt when they were sought.
     solved: event -> share of members that solved it when they last met it, since the newest rollback, in the order of
     the last look. aged: steps behind the delta since the active part began.
@@ -42,7 +40,7 @@ class State:
     novelty: float | None = None
     noise_kl: float | None = None
     protection: str | None = None
-    reliability: float | None = None
+    evidence: Evidence = Evidence()
     near: tuple[int, ...] | None = None
     looked: int = 0
     solved: Mapping[str, float] = field(default_factory=dict)
@@ -84,7 +82,7 @@ def resume(journal: Journal, device: torch.device) -> State:
     delta = rebuild(journal, newest.version).to(device)
     state = State(newest.version, delta, rows[-1].attempt)
     state = replace(
-        state, reliability=_reliability_so_far(rows), solved=_solved_so_far(rows), standing=_standing_so_far(rows)
+        state, evidence=_evidence_so_far(rows), solved=_solved_so_far(rows), standing=_standing_so_far(rows)
     )
     versions = published(rows)
     # Walk back along the deltas: a rollback continues at its target.
@@ -111,14 +109,6 @@ def resume(journal: Journal, device: torch.device) -> State:
             )
         at = row.target if row.kind == "rollback" else row.parent
     return state
-
-
-def running_reliability(before: float | None, new: float | None) -> float | None:
-    """The exponentially weighted mean that a step is shrunk by. A single split of a batch says little by itself, so
-    the first counts against PRIOR."""
-    if new is None:
-        return before
-    return (1 - RECENT) * (PRIOR if before is None else before) + RECENT * new
 
 
 def evaluator_of(around: Surroundings) -> Evaluator:
@@ -169,12 +159,12 @@ def _standing_so_far(rows: Sequence[Row]) -> dict[str, Standing]:
     return standing
 
 
-def _reliability_so_far(rows: Sequence[Row]) -> float | None:
+def _evidence_so_far(rows: Sequence[Row]) -> Evidence:
     """As the turns made it, from what the journal kept of them."""
-    mean: float | None = None
+    evidence = Evidence()
     for row in rows:
         if row.kind == "rollback":
-            mean = None
+            evidence = Evidence()
         elif row.kind == "step":
-            mean = running_reliability(mean, row.stats.get("fitness_reliability"))
-    return mean
+            evidence = evidence.after(row.stats.get("fitness_reliability"))
+    return evidence

@@ -20,7 +20,8 @@ from edge_es.spaces.adapter import rank
 from edge_es.spaces.blob import unpack
 from edge_es.spaces.consolidate import consolidate
 from edge_es.spaces.delta import Delta, pack
-from edge_es.state import State, Surroundings, resume, running_reliability
+from edge_es.evidence import Evidence
+from edge_es.state import State, Surroundings, resume
 from tests.contract.conftest import demonstrations, protected, random_delta, texts
 
 
@@ -172,7 +173,7 @@ def test_a_step_is_as_long_as_the_fitness_has_been_reliable(base: Base) -> None:
         state = run(turn(state, demonstrations(6), True, around))
         norms[shrink] = around.journal.rows()[-1].stats["step_norm"]
     first = around.journal.rows()[-1].stats["fitness_reliability"]
-    share = max(LEAST_SHRINKAGE, running_reliability(None, first) or 0.0)
+    share = max(LEAST_SHRINKAGE, Evidence().after(first).mean)
     assert norms[True] == pytest.approx(norms[False] * share, rel=1e-5)
     assert norms[True] < norms[False]
 
@@ -224,7 +225,7 @@ def test_the_running_reliability_is_the_journals(base: Base) -> None:
     for now in (around, strict, around, strict):
         state = run(turn(state, demonstrations(4), False, now))
     assert [row.version is None for row in around.journal.rows()[-4:]] == [False, True, False, True]
-    assert state.reliability is not None and resume(around.journal, base.device).reliability == state.reliability
+    assert state.evidence.looks == 4 and resume(around.journal, base.device).evidence == state.evidence
 
 
 def test_members_that_break_the_arithmetic_leave_a_rejected_row(base: Base) -> None:

@@ -75,7 +75,7 @@ def test_a_live_step_replays_bit_for_bit(any_base: Base) -> None:
     assert ledger.verify(around.journal)["mismatches"] == 0
     after = resume(around.journal, any_base.device)
     assert after.delta.sha256 == state.delta.sha256 and after.aged == state.aged == 4
-    assert after.walk == pytest.approx(state.walk) and after.reliability == state.reliability
+    assert after.walk == pytest.approx(state.walk) and after.evidence == state.evidence
     assert base_hash(any_base) == any_base.sha256
     assert ledger.Row.from_json(row.as_json()) == row
 

@@ -1,6 +1,7 @@
-"""Keys and values of a batch's rows: stacked, padded on the left, taken apart. Knows no model and no weights."""
+"""Keys and values of a batch's rows: stacked, padded on the left, taken apart. Knows no weights."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -44,6 +45,20 @@ def columns_of(cache: KeysValues, row: int, real: torch.Tensor) -> KeysValues:
 def beginning(cache: KeysValues, length: int) -> KeysValues:
     """The first columns."""
     return [(k[:, :, :length], v[:, :, :length]) for k, v in cache]
+
+
+def growing(cache: KeysValues) -> Any:
+    """A cache of transformers that a forward pass reads and adds to. It begins with these tensors themselves: its own
+    `update` would copy all of them into a new one, every token."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    past = DynamicCache()
+    for keys, values in cache:
+        layer = DynamicLayer()
+        layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
+        layer.keys, layer.values = keys, values
+        past.layers.append(layer)
+    return past
 
 
 def size_of(cache: KeysValues) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from edge_es.answers import Answer, Row, TokenLogprob, drawn, logprobs_of, settle
-from edge_es.cache import KeysValues, chosen, columns_of, pad_left, stacked
+from edge_es.cache import KeysValues, chosen, columns_of, growing, pad_left, stacked
 from edge_es.meter import out_of_memory
 from edge_es.model import Base
 from edge_es.prefixes import Prefixes
@@ -150,11 +150,7 @@ class Decoder:
         last: bool = True,
     ) -> tuple[torch.Tensor, KeysValues]:
         """Logits (rows, columns, vocabulary) fp32 of the last column or of all, and the grown cache."""
-        from transformers import DynamicCache
-
-        past = DynamicCache()
-        for layer, (keys, values) in enumerate(cache):
-            past.update(keys, values, layer)
+        past = growing(cache)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with self.base.channel.using(rows):
             out = self.base.model(

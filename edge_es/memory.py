@@ -110,6 +110,15 @@ def plan(base: Base, delta: Delta, budget: str, noise_bytes: int) -> Plan:
     return Plan(left - ahead, min(most, base.costs.reading.tokens() or most))
 
 
+def hold_to(budget: str, device: torch.device) -> None:
+    """Makes an explicit budget the limit of a GPU's allocator: what would go beyond it is out of memory, which batches
+    and requests know how to take. A CPU has no such limit; there the plan is all. Raises ConfigError for what is no
+    size."""
+    if device.type == "cuda" and budget != "auto":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, parse_bytes(budget) / total), device)
+
+
 def _merged_bytes(delta: Delta) -> int:
     """Of what forward passes read of all parts together, where it is not the parts' own memory."""
     own = [t for part in delta.parts for t in (*part.basis.tensors().values(), part.b) if t is not None]

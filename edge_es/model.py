@@ -116,6 +116,11 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """Of forward passes. bf16 products are slow on most CPUs, and small models lose accuracy in them; GPUs gain."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
 def load_base(section: ModelSection) -> Base:
     """The base, on its device. Raises ModelError with one line that names the reference and the remedy."""
     from transformers.utils import logging as notices
@@ -125,8 +130,7 @@ def load_base(section: ModelSection) -> Base:
     warnings.filterwarnings("ignore", message="`past_key_values` is deprecated")  # its new name is not in all releases
 
     device = choose_device(section.device)
-    # bf16 products are slow on most CPUs, and small models lose accuracy in them; GPUs gain.
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = compute_dtype(device)
     quantization = _quantization(section.quantization, dtype)
     if shapes.is_shape(section.ref):
         tokenizer, model = shapes.build(section.ref, quantization, device, dtype)

@@ -9,11 +9,11 @@ from edge_es import batch, consensus
 from edge_es.config import Config
 from edge_es.consensus import NEW, Standing
 from edge_es.evaluator import Ask, Evaluator, InProcess
+from edge_es.evidence import Evidence
 from edge_es.ledger import WHOLE, Journal, Row, head, published, rebuild
 from edge_es.likelihood import Text
 from edge_es.memory import Plan, plan
 from edge_es.model import Base
-from edge_es.evidence import Evidence
 from edge_es.spaces.delta import Delta
 
 
@@ -24,8 +24,8 @@ class State:
     attempt: number of the newest attempt. walk: summed squares of the step norms behind the delta. captured: what the
     active input side captured of the feedback it was made for. novelty: novelty share then; None: nothing protected.
     noise_kl: mean KL to the anchor of its members on protected texts then, nats a token; None: not measured.
-    evidence: what is known of the fitness' reliability since the newest rollback. A new input side does not end it: under
-    noise each would let some steps through.
+    evidence: what is known of the fitness' reliability since the newest rollback. A new input side does not end it:
+    under noise each would let some steps through.
     near: which of the protected texts are watched; None: not sought yet. looked: the attempt when they were sought.
     solved: event -> share of members that solved it when they last met it, since the newest rollback, in the order of
     the last look. aged: steps behind the delta since the active part began.
@@ -40,7 +40,7 @@ class State:
     novelty: float | None = None
     noise_kl: float | None = None
     protection: str | None = None
-    evidence: Evidence = Evidence()
+    evidence: Evidence = field(default_factory=Evidence)
     near: tuple[int, ...] | None = None
     looked: int = 0
     solved: Mapping[str, float] = field(default_factory=dict)

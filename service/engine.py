@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from edge_es.config import Config, parse_bytes
 from edge_es.errors import EdgeError, StateError
+from edge_es.memory import hold_to
 from edge_es.model import Base, load_base
 from edge_es.slices import Slices
 from service import exporting
@@ -239,6 +240,7 @@ class Engine:
 
     def _load(self) -> None:
         self.base = load_base(self._config.model)
+        hold_to(self._config.learn.memory_budget, self.base.device)
         self._store.bind_model(self._config.model.ref, self.base.quantization, self.base.sha256)
         self._teaching = Teaching(self.base, self._config, self._store, self._announce)
         self._serving = Serving(self.base, parse_bytes(self._config.serve.prefix_cache))

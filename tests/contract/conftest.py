@@ -1,7 +1,9 @@
 """Bases of every quantization, deltas and texts for the contract suites."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from edge_es.spaces.adapter import InputSide
 from edge_es.spaces.delta import Delta, Part
 
 QUANTIZATIONS = ("none", "nf4", "int8")
+DEVICE = os.environ.get("EDGE_ES_TEST_DEVICE", "cpu")  # where the shared suites run; always in fp32, for tolerances
 _loaded: dict[tuple[Path, str], Base] = {}
 
 
@@ -22,7 +25,9 @@ def load_tiny(folder: Path, quantization: str) -> Base:
     """The tiny model, loaded once a quantization: a base is read-only, so tests may share it."""
     key = (folder, quantization)
     if key not in _loaded:
-        _loaded[key] = load_base(ModelSection(ref=str(folder), quantization=quantization, device="cpu"))
+        section = ModelSection(ref=str(folder), quantization=quantization, device=DEVICE)
+        with mock.patch("edge_es.model.compute_dtype", return_value=torch.float32):
+            _loaded[key] = load_base(section)
     return _loaded[key]
 
 
@@ -44,7 +49,7 @@ def random_delta(base: Base, rank: int = 2, size: float = 0.05, seed: int = 0) -
         wide = torch.randn(base.model.get_submodule(name).in_features, rank, generator=g)
         a[name] = torch.linalg.qr(wide)[0].T.contiguous()
     side = InputSide(a, base.outs(base.layers))
-    return Delta((Part(side, torch.randn(side.size, generator=g) * size),))
+    return Delta((Part(side, torch.randn(side.size, generator=g) * size),)).to(base.device)
 
 
 def demonstrations(count: int, answer: str = "yes") -> list[Event]:

@@ -10,6 +10,7 @@ import pytest
 from edge_es import batch, ledger
 from edge_es.config import Config, GatesSection, GuardsSection, LearnSection, MaskSection, ProtectSection, SearchSection
 from edge_es.errors import StateError
+from edge_es.evidence import Evidence
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.learner import LEAST_SHRINKAGE, NEAR_AT_ONCE, bound, shares, turn, watched
 from edge_es.ledger import MemoryJournal, Row, anchor_row
@@ -20,7 +21,6 @@ from edge_es.spaces.adapter import rank
 from edge_es.spaces.blob import unpack
 from edge_es.spaces.consolidate import consolidate
 from edge_es.spaces.delta import Delta, pack
-from edge_es.evidence import Evidence
 from edge_es.state import State, Surroundings, resume
 from tests.contract.conftest import demonstrations, protected, random_delta, texts
 

@@ -21,9 +21,9 @@ def explicit(delta: Delta, population: strategy.Population, pair: int, sign: int
     """The member as a delta of its own: B + sign * sigma * noise."""
     weights = [0.0] * population.pairs
     weights[pair] = sign * population.sigma
-    moved = flat_step(population.basis, population.seed, population.step, weights, "cpu")
     active = delta.active
     assert active.b is not None
+    moved = flat_step(population.basis, population.seed, population.step, weights, active.b.device)
     return Delta((*delta.parts[:-1], Part(active.basis, active.b + moved)))
 
 

@@ -2,7 +2,7 @@
 
 A single batch's split-half reliability scatters by 0.2 around a mean of 0.14 where there is something to learn and of 0
 where there is not (docs/forgetting.md), so no batch says which it is. Before any was measured the mean stands at PRIOR,
-which weighs as much as PRIOR_LOOKS batches: under noise it is under the signal gate's limit after about nine, and what
+which weighs as much as PRIOR_LOOKS batches: under noise it is under the signal gate's limit after about seven, and what
 the steps until then did to prior abilities is all that noise costs.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PRIOR = 0.25  # the reliability that is taken before any was measured
-PRIOR_LOOKS = 4  # how many batches that counts as
+PRIOR = 0.2  # the reliability that is taken before any was measured
+PRIOR_LOOKS = 2  # how many batches that counts as
 RECENT = 0.05  # least weight of the newest batch
 
 

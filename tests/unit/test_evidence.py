@@ -39,4 +39,4 @@ def test_under_noise_the_gate_closes_after_a_few_steps_and_under_a_signal_it_sta
                 count += evidence.mean >= LIMIT
             counts.append(count)
         taken[kind] = float(np.mean(counts))
-    assert taken["noise"] < 13 and taken["honest"] > 93
+    assert taken["noise"] < 10 and taken["honest"] > 93

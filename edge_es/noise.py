@@ -9,7 +9,7 @@ share noise. Antithetic members share a pair and differ in sign.
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ GENERATOR = "murmur3x2-binomial32/1"  # named in every ledger row; change it whe
 SCALE = 1.0 / math.sqrt(8.0)
 
 BLOCK = 2**15  # elements that are hashed at once on a CPU
-DEVICE_BLOCK = 2**18  # and on a GPU: enough to hide what a kernel's launch costs
+DEVICE_BLOCK = 2**20  # and on a GPU: enough to hide what a kernel's launch costs
 BESIDE = {"cpu": 13, "cuda": 48}  # bytes of intermediate results that hashing one element holds
 
 _MASK = 0xFFFFFFFF
@@ -132,12 +132,31 @@ _count_bits: Callable[[np.ndarray], np.ndarray] = getattr(np, "bitwise_count", _
 def noise(
     seed: int, step: int, pairs: Sequence[int], name: str, shape: tuple[int, ...], device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """Unit-variance noise of tensor `name` for several pairs. Returns (len(pairs), *shape) fp32.
+    """Unit-variance noise of tensor `name` for several pairs. Returns (len(pairs), *shape) fp32."""
+    return noise_of_many(seed, step, pairs, [name], math.prod(shape), device)[0].reshape(len(pairs), *shape)
+
+
+def noise_of_many(
+    seed: int, step: int, pairs: Sequence[int], names: Sequence[str], size: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """The same of several tensors of one size. Returns (len(names), len(pairs), size) fp32.
 
     Values are integers times SCALE, each rounded once, so they are equal bit for bit on every device.
     """
-    counts = bits([key(seed, step, pair, name) for pair in pairs], math.prod(shape), device)
-    return counts.to(torch.float32).mul_(SCALE).reshape(len(pairs), *shape)
+    counts = bits([key(seed, step, pair, name) for name in names for pair in pairs], size, device)
+    return counts.to(torch.float32).mul_(SCALE).view(len(names), len(pairs), size)
+
+
+def together(shapes: Mapping[str, tuple[int, ...]], most: int) -> Iterator[list[str]]:
+    """Tensors of one shape, at most `most` numbers of them at a time (or one tensor): a GPU is quick where it is asked
+    for much at once."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, shape in shapes.items():
+        alike.setdefault(shape, []).append(name)
+    for shape, names in alike.items():
+        count = max(1, most // max(1, math.prod(shape)))
+        for first in range(0, len(names), count):
+            yield names[first : first + count]
 
 
 def keep_rows(seed: int, name: str, rows: int, density: float) -> torch.Tensor:

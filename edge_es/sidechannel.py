@@ -37,10 +37,12 @@ class PopulationRows:
 
     def add(self, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         """out += (delta + member's perturbation) x. x (rows, seq, in), out (rows, seq, features), in place."""
-        self.delta.add(name, linear, x, out)
         basis = self.population.basis
         if name in basis.slots:
-            basis.add_pairs(self.population, self.pairs, name, linear, x, out)
+            merged = self.delta.merged.get(name)
+            basis.add_pairs(self.population, self.pairs, name, merged, linear, x, out)
+        else:
+            self.delta.add(name, linear, x, out)
 
 
 class MixedRows:
@@ -73,9 +75,15 @@ class MixedRows:
             )
             for some in members.values()
         ]
+        # The one version that all rows are members around, if there is one: its term and theirs are one.
+        alone = len(self.groups) == 1 and len(self.members) == 1 and self.members[0][1].whole
+        self.around = self.groups[0][0] if alone and self.groups[0][1] is None else None
 
     def add(self, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+        around = self.around if self.around is not None and name in self.members[0][0].basis.slots else None
         for delta, rows in self.groups:
+            if around is not None:
+                break  # with its members, below
             if rows is None:
                 delta.add(name, linear, x, out)
             elif name in delta.merged:
@@ -84,7 +92,8 @@ class MixedRows:
                 out[rows] = some
         for population, members in self.members:
             if name in population.basis.slots:
-                population.basis.add_members(population, members, name, linear, x, out)
+                merged = around.merged.get(name) if around is not None else None
+                population.basis.add_members(population, members, name, merged, linear, x, out)
 
 
 Rows = PopulationRows | MixedRows

@@ -24,7 +24,8 @@ class Population:
 
     first: the pair of the step that this population begins with, where it is a share of the step's.
     apart: each pair moves one linear alone, pair p the linear p modulo their number.
-    made: perturbations already generated for this step, kept so that its batches do not make them anew.
+    made: perturbations already generated for this step, and layouts of its rows, kept so that its batches do not make
+    them anew.
     """
 
     seed: int
@@ -34,7 +35,7 @@ class Population:
     basis: Basis
     first: int = 0
     apart: bool = False
-    made: dict[Any, torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
+    made: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def pairs(self) -> int:
@@ -49,14 +50,15 @@ class Population:
         ahead = (names.index(name) - self.first - pairs.start) % len(names)
         return range(pairs.start + ahead, pairs.stop, len(names))
 
-    def draw(self, name: str, pairs: range, device: torch.device) -> torch.Tensor:
-        """sigma * noise of one linear's coordinates, (len(pairs), count) fp32."""
-        _, count = self.basis.slots[name]
+    def draw(self, names: Sequence[str], pairs: range, device: torch.device) -> torch.Tensor:
+        """sigma * noise of the coordinates of linears that have equally many, (len(names), len(pairs), count) fp32."""
+        _, count = self.basis.slots[names[0]]
         drawn = range(pairs.start + self.first, pairs.stop + self.first, pairs.step)
-        eps = noise.noise(self.seed, self.step, drawn, name, (count,), device).mul_(self.sigma)
+        eps = noise.noise_of_many(self.seed, self.step, drawn, names, count, device).mul_(self.sigma)
         if self.apart:
-            names = list(self.basis.slots)
-            eps[[i for i, pair in enumerate(drawn) if names[pair % len(names)] != name]] = 0.0
+            every = list(self.basis.slots)
+            for own, name in zip(eps, names, strict=True):
+                own[[i for i, pair in enumerate(drawn) if every[pair % len(every)] != name]] = 0.0
         return eps
 
 

@@ -39,7 +39,7 @@ def export_merged(base: Base, delta: Delta, target: Path, origin: Origin, shard_
 
 def changed(base: Base, delta: Delta, name: str) -> torch.Tensor:
     """The weight of one linear with the delta's change added, (out, in) fp32 on the CPU."""
-    linear = base.model.get_submodule(name)
+    linear, delta = base.model.get_submodule(name), delta.to("cpu")
     weight = weight_of(linear, base.dtype).cpu().float()
     if name not in delta.merged:
         return weight

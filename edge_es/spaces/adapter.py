@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 
 import torch
 
+from edge_es import noise
 from edge_es.noise import drawing_bytes
+from edge_es.spaces import fused
 from edge_es.spaces.basis import Basis, Draws, MemberRows, slotted
 from edge_es.spaces.delta import Delta, basis_sha256
 
@@ -112,11 +114,31 @@ class InputSide:
 
     def add(self, merged: tuple[torch.Tensor, torch.Tensor], linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         a, b = merged
+        if fused.runs(x, out, a):
+            fused.add(x, out, merged, None)
+            return
         z = x @ a.to(x.dtype).T  # (rows, seq, R)
         _add_product(out.view(1, -1, out.shape[-1]), z.view(1, -1, z.shape[-1]), b.to(x.dtype)[None])
 
-    def add_pairs(self, draws: Draws, pairs: range, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+    def add_pairs(
+        self,
+        draws: Draws,
+        pairs: range,
+        name: str,
+        merged: tuple[torch.Tensor, torch.Tensor] | None,
+        linear: Any,
+        x: torch.Tensor,
+        out: torch.Tensor,
+    ) -> None:
         moving = draws.moving(name, pairs)
+        at_once = len(moving) == len(pairs) and name not in self.rows and fused.runs(x, out, self.a[name])
+        if merged is not None and not (at_once and fused.runs(x, out, merged[0])):
+            self.add(merged, linear, x, out)
+            merged = None
+        if at_once:
+            eps = self._perturbation(draws, moving, name, x)
+            fused.add(x, out, merged, fused.Members(self.a[name], eps, _places(draws, len(pairs), len(x), x.device)))
+            return
         if not moving:
             return
         a = self.a[name].to(x.dtype)
@@ -131,8 +153,25 @@ class InputSide:
             _add_product(out, z.flatten(1, 2), eps)
 
     def add_members(
-        self, draws: Draws, members: MemberRows, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor
+        self,
+        draws: Draws,
+        members: MemberRows,
+        name: str,
+        merged: tuple[torch.Tensor, torch.Tensor] | None,
+        linear: Any,
+        x: torch.Tensor,
+        out: torch.Tensor,
     ) -> None:
+        every = range(draws.pairs)
+        at_once = draws.moving(name, every) == every and name not in self.rows and fused.runs(x, out, self.a[name])
+        if merged is not None and not (at_once and members.whole and fused.runs(x, out, merged[0])):
+            self.add(merged, linear, x, out)
+            merged = None
+        if at_once:
+            eps = self._perturbation(draws, every, name, x)
+            places = fused.Places(members.rows, members.pair, members.sign)
+            fused.add(x, out, merged, fused.Members(self.a[name], eps, places))
+            return
         if name not in members.made:  # once a layout
             members.made[name] = self._rows_of_members(draws, members, name, x)
         members, eps = members.made[name]
@@ -150,7 +189,7 @@ class InputSide:
     def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:
         drawn = -(-pairs // len(self.slots)) if apart else pairs  # of each linear
         widest = max(count for _, count in self.slots.values())
-        at_once = min(drawn * widest, max(AT_ONCE, widest))
+        at_once = min(drawn * (widest if apart else self.size), max(AT_ONCE, widest))
         device = next(iter(self.a.values())).device
         return drawn * self.size * element + at_once * 4 + drawing_bytes(at_once, device)
 
@@ -173,16 +212,35 @@ class InputSide:
     def _perturbation(self, draws: Draws, pairs: range, name: str, like: torch.Tensor) -> torch.Tensor:
         """(pairs, rank, kept) in the dtype and on the device of `like`; those of all pairs are made once a step."""
         every = draws.moving(name, range(draws.pairs))
-        made = draws.made.get(name)
-        if made is None:
-            made = draws.made[name] = like.new_empty(len(every), self.a[name].shape[0], self.kept(name))
-            each = max(1, AT_ONCE // self.slots[name][1])
-            for first in range(0, len(every), each):
-                some = every[first : first + each]
-                eps = draws.draw(name, some, like.device).view(len(some), self.kept(name), -1)
-                made[first : first + len(some)] = eps.transpose(1, 2)
+        if name not in draws.made:
+            # Where all pairs move all linears, those of all linears are drawn with the first one's.
+            self._draw(draws, list(self.slots) if len(every) == draws.pairs else [name], every, like)
+        made: torch.Tensor = draws.made[name]
         first = every.index(pairs.start) if pairs else 0
         return made[first : first + len(pairs)]
+
+    def _draw(self, draws: Draws, names: Sequence[str], pairs: range, like: torch.Tensor) -> None:
+        shapes = {name: (self.kept(name), len(self.a[name])) for name in names}
+        for some in noise.together(shapes, AT_ONCE // max(1, len(pairs))):
+            kept, rank = shapes[some[0]]
+            made = like.new_empty(len(some), len(pairs), rank, kept)
+            each = max(1, AT_ONCE // max(1, len(some) * kept * rank))
+            for first in range(0, len(pairs), each):
+                own = pairs[first : first + each]
+                eps = draws.draw(some, own, like.device).view(len(some), len(own), kept, rank)
+                made[:, first : first + len(own)] = eps.transpose(2, 3)
+            draws.made.update(zip(some, made, strict=True))
+
+
+def _places(draws: Draws, pairs: int, rows: int, device: torch.device) -> fused.Places:
+    """The rows of a scoring batch: all of them, pair by pair, plus then minus."""
+    key = (pairs, rows)
+    if key not in draws.made:
+        row = torch.arange(rows, device=device)
+        member = row // (rows // (2 * pairs))
+        draws.made[key] = fused.Places(row, member // 2, (1 - 2 * (member % 2)).to(torch.float32))
+    made: fused.Places = draws.made[key]
+    return made
 
 
 def _add_product(out: torch.Tensor, z: torch.Tensor, b: torch.Tensor) -> None:

@@ -20,7 +20,7 @@ class Draws(Protocol):
     def pairs(self) -> int: ...
 
     @property
-    def made(self) -> dict[Any, torch.Tensor]:
+    def made(self) -> dict[Any, Any]:
         """Room for what a basis prepares once a step."""
         ...
 
@@ -28,8 +28,8 @@ class Draws(Protocol):
         """Those of `pairs`, a range without gaps, that move this linear at all; evenly spaced."""
         ...
 
-    def draw(self, name: str, pairs: range, device: torch.device) -> torch.Tensor:
-        """sigma * noise of one linear's coordinates, (len(pairs), count) fp32."""
+    def draw(self, names: Sequence[str], pairs: range, device: torch.device) -> torch.Tensor:
+        """sigma * noise of the coordinates of linears that have equally many, (len(names), len(pairs), count) fp32."""
         ...
 
 
@@ -103,14 +103,18 @@ class Basis(Protocol):
         """out += change x, in place; x (rows, seq, in), out (rows, seq, features)."""
         ...
 
-    def add_pairs(self, draws: Draws, pairs: range, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
-        """out += perturbation x; rows stand pair by pair, plus then minus, equally many each."""
+    def add_pairs(
+        self, draws: Draws, pairs: range, name: str, merged: Any, linear: Any, x: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        """out += (change + perturbation) x; rows stand pair by pair, plus then minus, equally many each. merged: what
+        `add` takes of the version that the members are around, None where it does not move this linear."""
         ...
 
     def add_members(
-        self, draws: Draws, members: MemberRows, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor
+        self, draws: Draws, members: MemberRows, name: str, merged: Any, linear: Any, x: torch.Tensor, out: torch.Tensor
     ) -> None:
-        """out += perturbation x, in the rows that belong to members."""
+        """out += perturbation x, in the rows that belong to members; and += change x in all rows, where `merged` is
+        given."""
         ...
 
     def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:

@@ -19,6 +19,7 @@ from edge_es.errors import StateError
 from edge_es.spaces.basis import Basis
 
 NOISE_AT_ONCE = 2**24  # numbers
+LINEARS_AT_ONCE = 2**20  # numbers of one pair
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,20 @@ def flat_step(
     numbers: which pairs of the step those are; none: 0, 1, 2, ..."""
     numbers = numbers or range(len(weights))
     total = torch.zeros(basis.size, device=device)
-    # Linear by linear, a few pairs at a time, so that little noise is in memory at once.
-    for name, (start, count) in basis.slots.items():
-        target = total[start : start + count]
-        chunk = max(1, NOISE_AT_ONCE // max(1, count))
+    # Some linears, and a few pairs, at a time, so that little noise is in memory at once.
+    for names in noise.together({name: (count,) for name, (_, count) in basis.slots.items()}, LINEARS_AT_ONCE):
+        count = basis.slots[names[0]][1]
+        own = torch.zeros(len(names), count, device=device)
+        chunk = max(1, NOISE_AT_ONCE // max(1, len(names) * count))
         for first in range(0, len(weights), chunk):
             pairs = numbers[first : first + chunk]
-            eps = noise.noise(seed, step, pairs, name, (count,), device)
+            eps = noise.noise_of_many(seed, step, pairs, names, count, device)
             for at in range(len(pairs)):
                 # Two instructions on purpose: add_(alpha=) may fuse them, and a fused result differs between machines.
-                target.add_(eps[at].mul_(weights[first + at]))
+                own.add_(eps[:, at].mul_(weights[first + at]))
+        for name, sums in zip(names, own, strict=True):
+            start = basis.slots[name][0]
+            total[start : start + count] = sums
     return total
 
 

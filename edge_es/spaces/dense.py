@@ -20,7 +20,7 @@ def add_pairs(draws: Draws, pairs: range, name: str, x: torch.Tensor, out: torch
     out_of = out.view(len(pairs), 2, -1, out.shape[-1])
     for pair in draws.moving(name, pairs):
         at = pair - pairs.start
-        change = build(draws.draw(name, range(pair, pair + 1), x.device)[0]).to(x.dtype).T
+        change = build(draws.draw([name], range(pair, pair + 1), x.device)[0, 0]).to(x.dtype).T
         out_of[at, 0].addmm_(x_of[at, 0], change)
         out_of[at, 1].addmm_(x_of[at, 1], change, alpha=-1)
 
@@ -33,5 +33,5 @@ def add_members(draws: Draws, members: MemberRows, name: str, x: torch.Tensor, o
             continue
         own = members.pair == pair
         rows, sign = members.rows[own], members.sign[own].to(x.dtype)
-        change = build(draws.draw(name, range(pair, pair + 1), x.device)[0]).to(x.dtype).T
+        change = build(draws.draw([name], range(pair, pair + 1), x.device)[0, 0]).to(x.dtype).T
         out.index_add_(0, rows, (x[rows] * sign[:, None, None]) @ change)

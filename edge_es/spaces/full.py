@@ -97,12 +97,18 @@ class Entries:
     ) -> None:
         out.view(-1, out.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]), _built(merged).to(x.dtype).T)
 
-    def add_pairs(self, draws: Draws, pairs: range, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+    def add_pairs(
+        self, draws: Draws, pairs: range, name: str, merged: Any, linear: Any, x: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        if merged is not None:
+            self.add(merged, linear, x, out)
         add_pairs(draws, pairs, name, x, out, lambda eps: self.change(name, eps))
 
     def add_members(
-        self, draws: Draws, members: MemberRows, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor
+        self, draws: Draws, members: MemberRows, name: str, merged: Any, linear: Any, x: torch.Tensor, out: torch.Tensor
     ) -> None:
+        if merged is not None:
+            self.add(merged, linear, x, out)
         add_members(draws, members, name, x, out, lambda eps: self.change(name, eps))
 
     def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:

@@ -96,13 +96,19 @@ class Scales:
     def add(self, merged: tuple[torch.Tensor, torch.Tensor], linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         out.add_(x @ change(weight_of(linear, x.dtype), merged[0]).T)
 
-    def add_pairs(self, draws: Draws, pairs: range, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
+    def add_pairs(
+        self, draws: Draws, pairs: range, name: str, merged: Any, linear: Any, x: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        if merged is not None:
+            self.add(merged, linear, x, out)
         weight = weight_of(linear, x.dtype)  # once for all members
         add_pairs(draws, pairs, name, x, out, lambda eps: change(weight, self.whole(name, eps)))
 
     def add_members(
-        self, draws: Draws, members: MemberRows, name: str, linear: Any, x: torch.Tensor, out: torch.Tensor
+        self, draws: Draws, members: MemberRows, name: str, merged: Any, linear: Any, x: torch.Tensor, out: torch.Tensor
     ) -> None:
+        if merged is not None:
+            self.add(merged, linear, x, out)
         weight = weight_of(linear, x.dtype)
         add_members(draws, members, name, x, out, lambda eps: change(weight, self.whole(name, eps)))
 

@@ -81,8 +81,8 @@ class EdgeES:
         for name in self.base.layers:
             linear = self.base.model.get_submodule(name)
             before = weight_of(linear, torch.float32)
-            change = torch.zeros(1, linear.in_features, linear.out_features)
-            self.delta.add(name, linear, torch.eye(linear.in_features)[None], change)
+            change = before.new_zeros(1, linear.in_features, linear.out_features)
+            self.delta.add(name, linear, torch.eye(linear.in_features, device=before.device)[None], change)
             yield Moved(f"{name}.weight", before, change[0].T)
 
 

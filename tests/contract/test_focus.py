@@ -38,7 +38,7 @@ def test_members_that_are_apart_move_one_linear_each(base: Base) -> None:
     apart = Population(5, 9, 2 * len(pairs), 0.1, side, apart=True)
     whole = replace(apart, apart=False, made={})
     for at, name in enumerate(names):
-        eps, every = apart.draw(name, pairs, base.device), whole.draw(name, pairs, base.device)
+        eps, every = (p.draw([name], pairs, base.device)[0] for p in (apart, whole))
         for pair in pairs:
             assert bool(eps[pair].any()) == (pair % len(names) == at)
             if pair % len(names) == at:

@@ -160,7 +160,7 @@ def test_changes_of_full_size_are_planned_whole(base: Base, kind: str, density: 
     linear, population = base.model.get_submodule(name), asked(Delta((Part(basis, None),)), 0, 1, 4, 0.1)
     x, out = torch.zeros(4, 1, linear.in_features), torch.zeros(4, 1, linear.out_features)
     with LiveBytes() as live, torch.inference_mode():
-        basis.add_pairs(population, range(2), name, linear, x, out)
+        basis.add_pairs(population, range(2), name, None, linear, x, out)
     planned = basis.noise_bytes(2, 4)
     assert 0.25 * planned < live.peak <= planned
 

@@ -192,7 +192,7 @@ def test_an_antithetic_pair_is_one_change_and_its_opposite(any_space: Base, case
         linear = base.model.get_submodule(name)
         x = torch.eye(linear.in_features).repeat(2, 1, 1)
         out = torch.zeros(2, linear.in_features, linear.out_features)
-        basis.add_pairs(population, range(1), name, linear, x, out)
+        basis.add_pairs(population, range(1), name, None, linear, x, out)
         assert float(out[0].norm()) > 0
         torch.testing.assert_close(out[0], -out[1])
 

@@ -115,7 +115,7 @@ class InputSide:
     def add(self, merged: tuple[torch.Tensor, torch.Tensor], linear: Any, x: torch.Tensor, out: torch.Tensor) -> None:
         a, b = merged
         if fused.runs(x, out, a):
-            fused.add(x, out, merged, None)
+            fused.add(fused.of_version(merged), x, out)
             return
         z = x @ a.to(x.dtype).T  # (rows, seq, R)
         _add_product(out.view(1, -1, out.shape[-1]), z.view(1, -1, z.shape[-1]), b.to(x.dtype)[None])
@@ -137,7 +137,8 @@ class InputSide:
             merged = None
         if at_once:
             eps = self._perturbation(draws, moving, name, x)
-            fused.add(x, out, merged, fused.Members(self.a[name], eps, _places(draws, len(pairs), len(x), x.device)))
+            places = _places(draws, len(pairs), len(x), x.device)
+            fused.add(fused.of_members(merged, self.a[name], eps, places), x, out)
             return
         if not moving:
             return
@@ -162,15 +163,23 @@ class InputSide:
         x: torch.Tensor,
         out: torch.Tensor,
     ) -> None:
+        known = members.made.get(("terms", name))
+        if known is not None and out.is_contiguous():
+            fused.add(known, x, out)
+            return
         every = range(draws.pairs)
         at_once = draws.moving(name, every) == every and name not in self.rows and fused.runs(x, out, self.a[name])
-        if merged is not None and not (at_once and members.whole and fused.runs(x, out, merged[0])):
+        all_in_one = merged is None or (at_once and members.whole and fused.runs(x, out, merged[0]))
+        if merged is not None and not all_in_one:
             self.add(merged, linear, x, out)
             merged = None
         if at_once:
             eps = self._perturbation(draws, every, name, x)
             places = fused.Places(members.rows, members.pair, members.sign)
-            fused.add(x, out, merged, fused.Members(self.a[name], eps, places))
+            terms = fused.of_members(merged, self.a[name], eps, places)
+            fused.add(terms, x, out)
+            if all_in_one:  # once a layout
+                members.made["terms", name] = terms
             return
         if name not in members.made:  # once a layout
             members.made[name] = self._rows_of_members(draws, members, name, x)
@@ -237,6 +246,8 @@ def _places(draws: Draws, pairs: int, rows: int, device: torch.device) -> fused.
     key = (pairs, rows)
     if key not in draws.made:
         row = torch.arange(rows, device=device)
+        if rows % (2 * pairs):
+            raise RuntimeError(f"{rows} rows cannot be laid out as {pairs} pairs")
         member = row // (rows // (2 * pairs))
         draws.made[key] = fused.Places(row, member // 2, (1 - 2 * (member % 2)).to(torch.float32))
     made: fused.Places = draws.made[key]

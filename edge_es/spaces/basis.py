@@ -43,7 +43,7 @@ class MemberRows:
     pair: torch.Tensor
     sign: torch.Tensor
     whole: bool
-    made: dict[str, Any]
+    made: dict[Any, Any]
 
 
 def slotted(counts: Iterable[tuple[str, int]]) -> dict[str, tuple[int, int]]:

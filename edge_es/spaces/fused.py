@@ -5,9 +5,11 @@ torch's own operations a term is three to five kernels, which is what a member's
 at one token a row a GPU waits for the next launch most of the time. Sums are in fp32, in a fixed order that hangs on
 nothing but the row, so that a row is the same in every batch.
 
-Triton comes with torch for CUDA; where it is not there, torch's own operations do the same.
+Triton comes with torch for CUDA, and needs a C compiler; without either, torch's own operations do the same.
 """
 
+import logging
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +17,12 @@ from typing import Any
 
 import torch
 
+log = logging.getLogger(__name__)
+
 MOST = 4  # input directions up to which this pays; beyond it matrix products do better
+ALIGNED = 16  # bytes; what lies so is read in wider pieces, by code that is compiled for it
+
+Change = tuple[torch.Tensor, torch.Tensor]  # A (R, in) and B (R, features), fp32
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,15 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Members:
-    """side: (rank, in) fp32. eps: (pairs, rank, features), sigma * noise."""
+class Terms:
+    """What is added in one linear. pointers: a, b, side, eps, rows, pair, sign. own, rank: directions of the version's
+    term and of a member's; 0: there is none. members: rows that are members'."""
 
-    side: torch.Tensor
-    eps: torch.Tensor
-    places: Places
+    pointers: tuple[torch.Tensor, ...]
+    own: int
+    rank: int
+    members: int
+    aligned: bool
 
 
 def runs(x: torch.Tensor, out: torch.Tensor, side: torch.Tensor) -> bool:
@@ -41,20 +51,51 @@ def runs(x: torch.Tensor, out: torch.Tensor, side: torch.Tensor) -> bool:
     return x.is_cuda and len(side) <= MOST and out.is_contiguous() and _kernel() is not None
 
 
-def add(
-    x: torch.Tensor, out: torch.Tensor, change: tuple[torch.Tensor, torch.Tensor] | None, members: Members | None
-) -> None:
-    """out (rows, seq, features), contiguous, += B A x of `change`, A (R, in) and B (R, features) fp32, in every row;
-    and += each member's term in its rows, which are all rows where there is a change, too. In place."""
-    assert change is None or members is None or len(members.places.rows) == len(out)
+def of_version(change: Change) -> Terms:
+    """B A x in every row."""
+    a, b = change
+    return _terms((a, b, a, b, a, a, a), len(a), 0, 0)
+
+
+def of_members(change: Change | None, side: torch.Tensor, eps: torch.Tensor, places: Places) -> Terms:
+    """The terms of members, side (rank, in) fp32 and eps (pairs, rank, features), sigma * noise, in their rows; and
+    B A x, which takes that all rows are members'."""
+    a, b = change if change is not None else (side, side)  # not read
+    pointers = (a, b, side, eps, places.rows, places.pair, places.sign)
+    return _terms(pointers, len(a) if change is not None else 0, len(side), len(places.rows))
+
+
+def add(terms: Terms, x: torch.Tensor, out: torch.Tensor) -> None:
+    """out (rows, seq, features), contiguous, += the terms of x (rows, seq, in), in place."""
     launch = _kernel()
     assert launch is not None
-    launch(x.contiguous(), out, change, members)
+    launch(terms, x.contiguous(), out)
+
+
+def _terms(pointers: tuple[torch.Tensor, ...], own: int, rank: int, members: int) -> Terms:
+    return Terms(pointers, own, rank, members, all(_aligned(tensor) for tensor in pointers))
+
+
+def _aligned(tensor: torch.Tensor) -> bool:
+    return tensor.data_ptr() % ALIGNED == 0
 
 
 @cache
-def _kernel() -> Callable[..., None] | None:
-    """None where there is no Triton."""
+def _kernel() -> Callable[[Terms, torch.Tensor, torch.Tensor], None] | None:
+    """None where there is no Triton, or nothing that it could compile with; tried once."""
+    launch = _compiler()
+    if launch is None or not torch.cuda.is_available():
+        return launch
+    one = torch.ones(1, 16, device="cuda")
+    try:
+        launch(of_version((one, one)), one[None], torch.zeros(1, 1, 16, device="cuda"))
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        log.warning("no kernel of our own on this GPU, torch's operations are taken; Triton says: %s", error)
+        return None
+    return launch
+
+
+def _compiler() -> Callable[[Terms, torch.Tensor, torch.Tensor], None] | None:
     try:
         import triton
         import triton.language as tl
@@ -86,22 +127,26 @@ def _kernel() -> Callable[..., None] | None:
                 total += z * noise.to(tl.float32)
         tl.store(out + at * size_out + o, total.to(out.dtype.element_ty), mask=o < size_out)
 
-    def launch(
-        x: torch.Tensor, out: torch.Tensor, change: tuple[torch.Tensor, torch.Tensor] | None, members: Members | None
-    ) -> None:
+    # Triton's own look-up of what it has compiled takes longer than a launch: what is the same in all that it goes by
+    # (sizes, types, alignment) is launched directly.
+    compiled: dict[tuple[Any, ...], Any] = {}
+
+    def launch(terms: Terms, x: torch.Tensor, out: torch.Tensor) -> None:
         seq, size_in, size_out = x.shape[-2], x.shape[-1], out.shape[-1]
-        a, b = change if change is not None else (x, x)  # not read
-        own, rank, count = (len(a) if change is not None else 0), 0, out.shape[0]
-        some: tuple[Any, ...] = (x, x, x, x, x)
-        if members is not None:
-            at = members.places
-            some = (members.side, members.eps, at.rows, at.pair, at.sign)
-            rank, count = len(members.side), len(at.rows)
+        tokens = (terms.members if terms.rank else len(x)) * seq
+        aligned = terms.aligned and _aligned(x) and _aligned(out)
+        key = (x.dtype, x.device, terms.own, terms.rank, seq, size_in, size_out, terms.pointers[3].dtype)
         wide_in, wide_out = triton.next_power_of_2(size_in), triton.next_power_of_2(size_out)
-        kernel[(count * seq,)](
-            x, out, a, b, *some, seq, size_in, size_out, own, rank, wide_in, wide_out,
-            num_warps=_warps(max(wide_in, wide_out)),
+        arguments = (
+            x, out, *terms.pointers, seq, size_in, size_out, terms.own, terms.rank, wide_in, wide_out
         )  # fmt: skip
+        known = compiled.get(key) if aligned else None
+        if known is not None:
+            known[(tokens, 1, 1)](*arguments)
+            return
+        made = kernel[(tokens,)](*arguments, num_warps=_warps(max(wide_in, wide_out)))
+        if aligned:
+            compiled[key] = made
 
     return launch
 

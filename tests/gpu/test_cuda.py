@@ -8,7 +8,7 @@ import torch
 
 from edge_es import ledger, noise
 from edge_es.answers import Row, Sampling
-from edge_es.config import Config, LearnSection, ModelSection, SearchSection
+from edge_es.config import Config, ModelSection, SearchSection
 from edge_es.decode import generate
 from edge_es.evaluator import Ask, InProcess
 from edge_es.feedback import Prompt
@@ -19,7 +19,8 @@ from edge_es.memory import hold_to
 from edge_es.model import Base, base_hash, encode_prompt, load_base
 from edge_es.sidechannel import Member
 from edge_es.slices import run
-from edge_es.spaces.delta import Delta, flat_step
+from edge_es.spaces.adapter import InputSide
+from edge_es.spaces.delta import Delta, Part, flat_step
 from edge_es.state import State, Surroundings, resume
 from edge_es.strategy import ask
 from tests.contract.conftest import demonstrations, protected, random_delta, texts
@@ -99,13 +100,13 @@ def test_answers_of_members_and_versions_stand_in_one_batch(base: Base) -> None:
 def test_a_batch_that_does_not_fit_is_halved(free_again: None) -> None:
     """The budget is the allocator's limit, and something else has taken most of it."""
     base = load_base(ModelSection(ref="shape:llama-1b", quantization="nf4", device="cuda"))
+    side = {"model.layers.3.self_attn.o_proj": torch.eye(1, 2048)}
+    delta = Delta((Part(InputSide(side, base.outs(list(side))), torch.zeros(2048)),)).to(base.device)
     hold_to("3GiB", base.device)
-    taken = torch.empty(int(0.9 * GIB), dtype=torch.uint8, device=base.device)
-    torch.cuda.reset_peak_memory_stats()
-    state, around = start(base, learn=LearnSection(memory_budget="3GiB"))
-    for _ in range(2):
-        state = run(turn(state, demonstrations(16, "a rather long answer " * 8), True, around))
+    taken = torch.empty(int(1.2 * GIB), dtype=torch.uint8, device=base.device)
+    events = tuple(demonstrations(16, "a rather long answer " * 8))
+    scores = run(InProcess(base, (), "3GiB").scores(delta, Ask(0, 1, 1, 0.5, range(16), events, {}, 8)))
+    assert scores.halved > 0 and scores.raw.shape == (16, 32) and scores.raw.std(1).min() > 0
     assert torch.cuda.max_memory_reserved() <= 3 * GIB
-    assert base.costs.halved > 0 and len(around.journal.rows()) > 2
     assert base_hash(base) == base.sha256
     del taken

@@ -117,10 +117,11 @@ def without_beginning(batch: Batch) -> Batch:
 
 
 def decode(it: Subject, number: int | None, new_tokens: int, only: int | None = None) -> int:
-    """Decodes every item's prompt under every member of step `number`; None: N times under the anchor. `only`: so
-    many times in place of N. Greedy, and no row ends early. Returns how many tokens were made."""
+    """Decodes every item's prompt under every member of step `number`; None: N times under the anchor, each time as a
+    prompt of its own: the decoder reads equal prompts under one version once, and then fewer rows would be compared
+    with. `only`: so many times in place of N. Greedy, and no row ends early. Returns how many tokens were made."""
     count = it.members if only is None else only
-    weights: list[Weights] = [Delta()] * count
+    weights: list[Weights] = [Delta() for _ in range(count)]
     if number is not None:
         population = _ask(it.delta, it.config, number)
         weights = [Member(it.delta, population, m // 2, 1 if m % 2 == 0 else -1) for m in range(count)]

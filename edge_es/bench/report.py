@@ -23,7 +23,7 @@ WHAT = {
     "decode_es": f"{NEW_TOKENS} tokens for every row, each by its own member",
     "in_place_decode": "the same answers, one member after another in place",
     "plain_whole": "the transformers model called on the whole rows",
-    "decode_anchor": "all rows by the anchor, by the decoder that serves",
+    "decode_anchor": "all rows by the anchor, each read by itself, by the decoder that serves",
     "decode_generate": "all rows by transformers' generate",
     "plain_shared": "the same, what the items begin with read once for each member's rows",
 }

@@ -20,7 +20,7 @@ def test_ten_versions_are_learned_while_answering_in_8_gib(tmp_path: Path) -> No
         "learn": {"memory_budget": "8GiB", "min_events": 16, "max_uses": 1000, "holdout": 0.0},
         "gates": {"min_reliability": -1.0, "max_tie_rate": 1.0, "canary_kl": 1000.0},
         "probes": {"every": 1000000},
-        "serve": {"port": 0},
+        "serve": {"port": 0, "max_slowdown": 2.0},
     }
     with child(tmp_path, tree) as live:
         for number in range(32):
@@ -46,3 +46,4 @@ def test_ten_versions_are_learned_while_answering_in_8_gib(tmp_path: Path) -> No
 def _ask(live: Live, answered: list[int], stop: threading.Event) -> None:
     while not stop.is_set():
         answered.append(live.chat("Tell me something.", max_tokens=16).status_code)
+        stop.wait(0.2)

@@ -198,8 +198,9 @@ class InputSide:
     def noise_bytes(self, pairs: int, element: int, apart: bool = False) -> int:
         drawn = -(-pairs // len(self.slots)) if apart else pairs  # of each linear
         widest = max(count for _, count in self.slots.values())
-        at_once = min(drawn * (widest if apart else self.size), max(AT_ONCE, widest))
         device = next(iter(self.a.values())).device
+        alone = apart or device.type == "cpu"
+        at_once = min(drawn * (widest if alone else self.size), max(AT_ONCE, widest))
         return drawn * self.size * element + at_once * 4 + drawing_bytes(at_once, device)
 
     def member_bytes(self, element: int, apart: bool = False) -> int:
@@ -230,7 +231,8 @@ class InputSide:
 
     def _draw(self, draws: Draws, names: Sequence[str], pairs: range, like: torch.Tensor) -> None:
         shapes = {name: (self.kept(name), len(self.a[name])) for name in names}
-        for some in noise.together(shapes, AT_ONCE // max(1, len(pairs))):
+        most = 0 if like.device.type == "cpu" else AT_ONCE // max(1, len(pairs))  # a CPU gains nothing by more
+        for some in noise.together(shapes, most):
             kept, rank = shapes[some[0]]
             made = like.new_empty(len(some), len(pairs), rank, kept)
             each = max(1, AT_ONCE // max(1, len(some) * kept * rank))

@@ -61,7 +61,7 @@ class Engine:
         self._waiting: deque[Generation] = deque()
         self._jobs: deque[_Job] = deque()
         self._longest = config.serve.max_slice_ms / 1000
-        self._share = Share(config.serve.max_slowdown, slice_seconds(0.0, self._longest))
+        self._share = Share(config.serve.max_slowdown, slice_seconds(None, self._longest))
         self._served = -math.inf  # when a request was last in hand
         self.seconds = {"serving": 0.0, "learning": 0.0, "waiting": 0.0}  # of the device thread, since it was ready
         self._stopping = False
@@ -216,7 +216,7 @@ class Engine:
                 self._looked, self._found_none = asked, began
                 self._turned(self._work is not None)
             if self._work is not None:
-                self._limit_slices(began - self._served)
+                self._limit_slices(None if served else began - self._served)
                 self._work = self._advance(self._work)
             elif not served:
                 with self._changed:
@@ -305,9 +305,9 @@ class Engine:
         while requests are in hand each would be a token's."""
         return not self._working and self._asked == self._looked and now - self._found_none < LOOK_AGAIN
 
-    def _limit_slices(self, quiet: float) -> None:
-        """Batches are as long as the device is known to manage in a slice's time, nobody having asked for `quiet`
-        seconds."""
+    def _limit_slices(self, quiet: float | None) -> None:
+        """Batches are as long as the device is known to manage in a slice's time, no request having been in hand for
+        `quiet` seconds; None: one is."""
         for pace in (self.base.costs.reading, self.base.costs.decoding):
             pace.limit = slice_seconds(quiet, self._longest)
 

@@ -4,13 +4,15 @@ Between two tokens of the requests a slice of learning may go. What it takes is 
 gets (max_slowdown - 1) seconds for each second of serving, so that a token takes max_slowdown times as long at most, in
 the mean, and learning is never starved for good. Where no request is in hand nothing is counted.
 
-A slice keeps who asks meanwhile waiting, and short slices are the dearer ones. So they are short while requests come
-and grow while nobody asks: who was away for a while waits PATIENCE of that at most.
+A slice keeps who asks meanwhile waiting, and short slices are the dearer ones. So they are short between two tokens,
+where every answer feels them; longer where no request is in hand, where only a first token may; and grow while nobody
+asks: who was away for a while waits PATIENCE of that at most.
 """
 
 from dataclasses import dataclass
 
 SHORT = 0.02  # seconds of a slice between two tokens
+GAP = 0.04  # and of one where no request is in hand
 PATIENCE = 0.01
 MOST_SAVED = 2.0  # slices of credit that are kept for later: a burst of slices would be felt
 
@@ -37,6 +39,7 @@ class Share:
         return self.credit >= self.slice_seconds
 
 
-def slice_seconds(quiet: float, longest: float) -> float:
-    """How long a slice may last when nobody has asked for `quiet` seconds. longest: `serve.max_slice_ms` in seconds."""
-    return min(longest, max(SHORT, PATIENCE * quiet))
+def slice_seconds(quiet: float | None, longest: float) -> float:
+    """How long a slice may last when no request was in hand for `quiet` seconds; None: one is. longest:
+    `serve.max_slice_ms` in seconds."""
+    return min(longest, SHORT if quiet is None else max(GAP, PATIENCE * quiet))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_es.pace import FIRST, KNEE, Pace
-from service.share import MOST_SAVED, PATIENCE, SHORT, Share, slice_seconds
+from service.share import GAP, MOST_SAVED, PATIENCE, SHORT, Share, slice_seconds
 
 
 def settled(overhead: float, each: float, limit: float, batches: int = 400) -> Pace:
@@ -97,7 +97,8 @@ def test_learning_never_takes_more_than_its_share(turns: list[tuple[bool, float]
 def test_a_slice_grows_with_the_time_in_which_nobody_asked(quiet: float, longest: float) -> None:
     seconds = slice_seconds(quiet, longest)
     assert seconds <= longest and seconds <= max(SHORT, PATIENCE * quiet)
-    assert seconds >= min(longest, SHORT) and slice_seconds(quiet + 1, longest) >= seconds
+    assert seconds >= min(longest, GAP) and slice_seconds(quiet + 1, longest) >= seconds
+    assert slice_seconds(None, longest) == min(longest, SHORT)
 
 
 def test_a_slice_that_overran_is_paid_for_before_the_next() -> None:

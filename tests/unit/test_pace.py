@@ -96,7 +96,7 @@ def test_learning_never_takes_more_than_its_share(turns: list[tuple[bool, float]
 @given(st.floats(0, 1e6), st.floats(0.001, 5))
 def test_a_slice_grows_with_the_time_in_which_nobody_asked(quiet: float, longest: float) -> None:
     seconds = slice_seconds(quiet, longest)
-    assert seconds <= longest and seconds <= max(SHORT, PATIENCE * quiet)
+    assert seconds <= longest and seconds <= max(GAP, PATIENCE * quiet)
     assert seconds >= min(longest, GAP) and slice_seconds(quiet + 1, longest) >= seconds
     assert slice_seconds(None, longest) == min(longest, SHORT)
 

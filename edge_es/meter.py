@@ -49,8 +49,8 @@ def _storages(tree: Any) -> list[torch.UntypedStorage]:
 
 def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
     """The most bytes that `work` held at once above what was held before it: CUDA's allocator, or LiveBytes."""
-    release(device)
     if device.type == "cuda":
+        release(device)  # what goes meanwhile would be taken off; on a CPU only what is made inside is counted
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()

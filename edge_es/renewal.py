@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from edge_es.config import Config
@@ -126,4 +127,12 @@ def _protection(config: Config, around: Surroundings) -> str:
     energy = config.guards.protect.energy if around.protected else 0.0
     focus = ", the best of them" if search.focus else ""
     read = "" if search.tokens == "all" else f" by {search.tokens} tokens"
-    return f"rank {search.rank}{read} in {where}{focus}{masked}; {energy:g} of the protected energy removed"
+    removed = f"{energy:g} of the protected energy removed"
+    if energy and config.guards.protect.inputs != "auto":  # a file's content may change where its name does not
+        removed += f", inputs {_digest(tuple(around.protected))}"
+    return f"rank {search.rank}{read} in {where}{focus}{masked}; {removed}"
+
+
+@lru_cache(maxsize=1)
+def _digest(texts: tuple[Text, ...]) -> str:
+    return hashlib.sha256(repr(texts).encode()).hexdigest()[:12]

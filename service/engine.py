@@ -5,6 +5,7 @@ other; while some are, one goes when `Share` says so. Slices are as short as `se
 pace. Nothing of a turn is visible before its row is durable.
 """
 
+import gc
 import logging
 import math
 import threading
@@ -248,6 +249,9 @@ class Engine:
         turned_off = None if self._config.learn.enabled else TURNED_OFF
         left = {"device": str(self.base.device), "memory": memory(self.base, self._config), "turned_off": turned_off}
         self._store.put_setting("machine", left)
+        # What is there now stays: a collection that looked through all of it would keep requests waiting for long.
+        gc.collect()
+        gc.freeze()
 
     def _turned(self, working: bool) -> None:
         """Tells those who listen where work begins or ends."""

@@ -1,5 +1,6 @@
 """Each guard on and off by configuration: its effect is read in `versions`, as a user would."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,23 @@ def test_another_protection_after_a_restart_makes_a_new_input_side(tmp_path: Pat
             assert live.get("/v1/verify")["ok"]
             rows = live.versions()
     bases = [row for row in rows if row["kind"] == "basis"]
-    assert [row["reason"] for row in bases] == [
-        f"{SEARCHED}; {e} of the protected energy removed" for e in ("0.9", "0.5")
-    ]
+    made = [f"{SEARCHED}; {energy} of the protected energy removed, inputs " for energy in ("0.9", "0.5")]
+    assert all(row["reason"].startswith(what) for row, what in zip(bases, made, strict=True))
     assert rows[-1]["delta_norm"] > 0
+
+
+def test_other_protected_inputs_in_the_same_file_make_a_new_input_side(tmp_path: Path, tree: dict[str, Any]) -> None:
+    inputs = tmp_path / "protected.jsonl"
+    shutil.copy(tree["guards"]["protect"]["inputs"], inputs)
+    settings = merged(tree, {"guards": {"protect": {"inputs": str(inputs)}}})
+    reasons = []
+    for start in range(3):
+        with inside(tmp_path, settings) as live:
+            for number in range(4):
+                live.send(demonstration(10 * start + number))
+            live.rest()
+            reasons.append([row["reason"] for row in live.versions("basis")])
+        if start == 1:
+            inputs.write_text("".join(inputs.read_text().splitlines(keepends=True)[1:]))
+    assert [len(found) for found in reasons] == [1, 1, 2]
+    assert reasons[2][0] == reasons[0][0] != reasons[2][1]

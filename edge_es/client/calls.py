@@ -1,5 +1,6 @@
 """What is asked of the daemon and what its answers mean, for both clients: plain values, no network."""
 
+import ipaddress
 import json
 import os
 import random
@@ -46,17 +47,25 @@ def address(url: str | None) -> str:
 
 def options(url: str, token: str | None, state_dir: Path | None, timeout: httpx.Timeout | float) -> dict[str, Any]:
     """Keyword arguments of httpx's clients. The token is the given one, else $EDGE_ES_TOKEN's, else the admin token of
-    `tokens.json` in the state folder, else none. Raises Unreachable for what is no address."""
+    `tokens.json` in the state folder, else none. The folder is this machine's own: without a `state_dir` its token is
+    told to this machine alone. Raises Unreachable for what is no address."""
     try:
         host = httpx.URL(url).host
     except httpx.InvalidURL:
         host = ""
     if not host:
         raise Unreachable(f"'{url}' is no address; write it like {URL}")
-    token = token or os.environ.get("EDGE_ES_TOKEN") or _kept(state_dir)
+    own = _is_loopback(host)
+    token = token or os.environ.get("EDGE_ES_TOKEN") or (_kept(state_dir) if own or state_dir else None)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    loopback = host in {"localhost", "::1"} or host.startswith("127.")  # proxies are not asked about it
-    return {"base_url": url, "headers": headers, "timeout": timeout, "trust_env": not loopback}
+    return {"base_url": url, "headers": headers, "timeout": timeout, "trust_env": not own}  # no proxy to oneself
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: 127.example.org is anyone's
+        return host.lower() == "localhost"
 
 
 def _kept(state_dir: Path | None) -> str | None:

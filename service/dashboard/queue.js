@@ -148,7 +148,7 @@ export function last(input) {
 
 async function doIt(act, row, place) {
   try {
-    await post(`/v1/feedback/${row.id}/${act}`, ...(act === "retry" ? [undefined] : []));
+    await post(`/v1/feedback/${row.id}/${act}`);
     place.remove();
     $("queue").focus();
   } catch (error) {

@@ -5,7 +5,6 @@ other; while some are, one goes when `Share` says so. Slices are as short as `se
 pace. Nothing of a turn is visible before its row is durable.
 """
 
-import gc
 import logging
 import math
 import threading
@@ -24,7 +23,7 @@ from edge_es.model import Base, load_base
 from edge_es.slices import Slices
 from service import exporting
 from service.beside import beside, exported, settle, verified
-from service.device import lost, memory, relieved
+from service.device import lost, memory, relieved, settled
 from service.exporting import ImportKind, Wanted
 from service.generation import Busy, Generation, LiveStatus
 from service.serving import Serving
@@ -249,9 +248,7 @@ class Engine:
         turned_off = None if self._config.learn.enabled else TURNED_OFF
         left = {"device": str(self.base.device), "memory": memory(self.base, self._config), "turned_off": turned_off}
         self._store.put_setting("machine", left)
-        # What is there now stays: a collection that looked through all of it would keep requests waiting for long.
-        gc.collect()
-        gc.freeze()
+        settled()
 
     def _turned(self, working: bool) -> None:
         """Tells those who listen where work begins or ends."""

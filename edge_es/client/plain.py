@@ -20,9 +20,9 @@ class Client:
     """A daemon at `url`; default: $EDGE_ES_URL, else 127.0.0.1:8420.
 
     token: default: $EDGE_ES_TOKEN, else the admin token in the state folder (state_dir; without one the user's, for
-    a daemon on loopback alone). Answers on loopback need none. timeout: seconds. retries: further tries where the daemon has too much to do (429) or is loading (503); it
-    is waited as long as its Retry-After says. Methods raise Refused with the daemon's own message, TooBusy after the
-    last try, Unreachable where none answers.
+    a daemon on loopback alone). Answers on loopback need none. timeout: seconds. retries: further tries where the
+    daemon has too much to do (429) or is loading (503); it is waited as long as its Retry-After says. Methods raise
+    Refused with the daemon's own message, TooBusy after the last try, Unreachable where none answers.
     """
 
     def __init__(

@@ -62,13 +62,15 @@ class Scores:
     """raw: (events, members) float64, as `fitness.event_scores` has them. solved: of each event, the share of members
     whose greedy answer is the demonstrated one or has full marks; None for kinds that have no such thing. drift:
     (members,) float64 mean KL to the anchor, nats a token; None where none was asked for. passes: over the base, for
-    scoring texts. halved: batches that did not fit in memory and were halved."""
+    scoring texts. halved: batches that did not fit in memory and were halved. pairs: the numbers of those pairs that
+    the members are of, where some of the asked ones are missing; None: all of them."""
 
     raw: np.ndarray
     solved: tuple[float | None, ...]
     drift: np.ndarray | None
     passes: int = 1
     halved: int = 0
+    pairs: tuple[int, ...] | None = None
 
 
 class Evaluator(Protocol):

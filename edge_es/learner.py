@@ -57,12 +57,14 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     parts: list[Fitness] = []
     looked: dict[str, float | None] = {}
     agreed: dict[str, float] = {}
+    came: list[int] = []  # pairs that were scored: a machine elsewhere may have failed
     passes = halved = 0
     for group, (pairs, own) in enumerate(groups := shares(population.pairs, events, config.learn.groups)):
         # A group's members meet their own part of the protected texts, too, where there are enough.
         texts_near = near[group :: len(groups)] if len(near) >= len(groups) else near
         ask = replace(asking(state, around, step), pairs=pairs, events=tuple(own), near=texts_near)
         scores = yield from evaluator.scores(state.delta, ask)
+        came += pairs if scores.pairs is None else scores.pairs
         kinds, mine = [event.kind for event in own], [event.id for event in own]
         parts.append(
             combine(scores.raw, kinds, scores.drift, config.learn.kl_weight, [weights[one].counts for one in mine])
@@ -96,6 +98,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         alpha=alpha.hex(),
         sigma=population.sigma.hex(),
         side=population.basis.sha256,
+        pairs=tuple(came) if len(came) < population.pairs else (),
         stats={
             **_stats(state, fitness),
             "solved": [looked[one] for one in ids],
@@ -109,7 +112,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     if reason:
         return reject(state, row, reason, around.journal)
     shaped = strategy.SHAPING[config.search.shaping]([float(f) for f in fitness.members])
-    guarded = guard(state.delta, population.seed, step, shaped, alpha, config.guards, shortened)
+    guarded = guard(state.delta, population.seed, step, shaped, alpha, config.guards, shortened, row.pairs)
     reason = yield from canary(state, guarded.candidate, room_of(state, around), around)
     if reason:
         return reject(state, row, reason, around.journal)

@@ -17,7 +17,8 @@ class Row:
     """One attempt.
 
     shaped: the members' shaped fitness as hexadecimal floats, pair by pair, plus before minus. pairs: the numbers of
-    those pairs, where they are not 0, 1, 2, ...: the ones that a live step was given ratings of.
+    those pairs, where they are not 0, 1, 2, ...: the ones that a live step was given ratings of, or that came back from
+    other machines.
     alpha, sigma: hexadecimal floats. guards: scalars of the step as hexadecimal floats (`strategy.apply`).
     side: sha256 of the blob with the basis (an adapter's input side) that a step uses, or that a basis or consolidate
     row brings.

@@ -125,7 +125,11 @@ class GatesSection(Section):
     """[gates]: what decides whether a step may be published."""
 
     min_reliability: float = Field(
-        0.08, ge=-1, le=1, description="least running split-half reliability of the fitness; -1 off"
+        0.1,
+        ge=-1,
+        le=1,
+        description="split-half reliability of the fitness over which a batch is evidence of a signal, and under which "
+        "it is evidence of none; -1 off",
     )
     max_tie_rate: float = Field(0.9, ge=0, le=1, description="most events on which all members tie; 1 off")
     canary_kl: float | None = Field(0.5, gt=0, description="most nats a token between anchor and candidate")

@@ -1,9 +1,10 @@
-"""What is known of the fitness' reliability by now: a mean that is quick at first and follows slow changes later.
+"""What is known of the fitness' reliability by now: its running mean, and whether there is a signal at all.
 
-A single batch's split-half reliability scatters by 0.2 around a mean of 0.14 where there is something to learn and of 0
-where there is not (docs/forgetting.md), so no batch says which it is. Before any was measured the mean stands at PRIOR,
-which weighs as much as PRIOR_LOOKS batches: under noise it is under the signal gate's limit after about seven, and what
-the steps until then did to prior abilities is all that noise costs.
+A single batch's split-half reliability scatters by 0.2 around a mean of 0.14 where there is something to learn and of
+0 where there is not (docs/forgetting.md), so no batch says which it is. Page's cumulative sum (Biometrika 1954) does:
+what each batch is above or below a limit between the two is added up, within bounds, so that a long past does not weigh
+for ever. It begins just above 0: under noise it is below after about four batches, and comes back above in one of a
+hundred; where there is a signal it stays.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from dataclasses import dataclass
 
 PRIOR = 0.2  # the reliability that is taken before any was measured
 PRIOR_LOOKS = 2  # how many batches that counts as
-RECENT = 0.05  # least weight of the newest batch
+RECENT = 0.05  # least weight of the newest batch in the mean
+WINDOW = 128  # batches that the sum looks back at
+BEGIN = 0.15  # of the sum, at a limit of 0; none at a limit of 1, which only what is wholly reliable reaches
+LEAST, MOST = -1.5, 2.0  # of the sum
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The running mean of the split-half reliability over `looks` batches."""
+    """mean: running mean of the split-half reliability. looks: batches whose reliability was measured. recent: of the
+    newest of them, oldest first."""
 
     mean: float = PRIOR
     looks: int = 0
-
-    @property
-    def measured(self) -> float | None:
-        """The mean; None before the first look."""
-        return self.mean if self.looks else None
+    recent: tuple[float, ...] = ()
 
     def after(self, reliability: float | None) -> Evidence:
         """With one more batch; None: it could not be told from it."""
@@ -33,4 +34,12 @@ class Evidence:
             return self
         looks = self.looks + 1
         weight = max(RECENT, 1 / (PRIOR_LOOKS + looks))
-        return Evidence((1 - weight) * self.mean + weight * reliability, looks)
+        mean = (1 - weight) * self.mean + weight * reliability
+        return Evidence(mean, looks, (*self.recent, reliability)[-WINDOW:])
+
+    def total(self, limit: float) -> float:
+        """The cumulative sum of what batches are over `limit`; there is a signal while it is over 0."""
+        total = BEGIN * (1 - limit)
+        for reliability in self.recent:
+            total = min(MOST, max(LEAST, total + reliability - limit))
+        return total

@@ -9,18 +9,22 @@ import math
 import numpy as np
 
 from edge_es.config import GatesSection
+from edge_es.evidence import Evidence
 from edge_es.fitness import Fitness
 
 
-def signal_gate(fitness: Fitness, reliability: float | None, section: GatesSection) -> str | None:
-    """The reason why this fitness carries no signal, or None. reliability: running mean, this step's included, since
-    one split of one batch scatters widely."""
+def signal_gate(fitness: Fitness, evidence: Evidence, section: GatesSection) -> str | None:
+    """The reason why this fitness carries no signal, or None. evidence: of all batches, this step's included, since one
+    batch's reliability scatters widely."""
     if not np.isfinite(fitness.members).all():
         return "fitness is not finite: a member broke the model's numerics"
     if fitness.tie_rate > section.max_tie_rate or fitness.members.std() == 0:
         return f"members tie on {fitness.tie_rate:.0%} of the events (limit {section.max_tie_rate:.0%})"
-    if reliability is not None and reliability < section.min_reliability:
-        return f"running fitness reliability {reliability:.2f} is under {section.min_reliability:.2f}"
+    if (total := evidence.total(section.min_reliability)) <= 0:
+        return (
+            f"no evidence of a signal: reliability {evidence.mean:.2f} in the mean, its sum over the limit "
+            f"{section.min_reliability:.2f} is {total:.2f}"
+        )
     return None
 
 

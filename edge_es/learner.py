@@ -108,7 +108,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
             "batches_halved": halved,
         },
     )
-    reason = signal_gate(fitness, state.evidence.measured, config.gates)
+    reason = signal_gate(fitness, state.evidence, config.gates)
     if reason:
         return reject(state, row, reason, around.journal)
     shaped = strategy.SHAPING[config.search.shaping]([float(f) for f in fitness.members])

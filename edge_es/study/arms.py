@@ -35,7 +35,7 @@ GUARDS: Mapping[str, Tree] = {  # each alone, over OFF, as the defaults have it;
     "kl": {"learn": {"kl_below": 1.0}},
     "mask": {"guards": {"mask": {"kind": "activation", "density": 0.1}}},
     "canary": {"gates": {"canary_kl": 0.5}},
-    "signal": {"gates": {"min_reliability": 0.08, "max_tie_rate": 0.9}},
+    "signal": {"gates": {"min_reliability": 0.1, "max_tie_rate": 0.9}},
 }
 PLAIN = {"sigma": 0.003, "alpha": 0.003, "population": 30, "batch": 16}
 RATES = (1e-5, 3e-5, 1e-4, 3e-4)

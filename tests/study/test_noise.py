@@ -33,7 +33,7 @@ def test_a_run_keeps_every_step_and_is_made_once(tmp_path: Path, monkeypatch: py
     assert all(set(step) >= {"fitness_reliability", "tie_rate", "reason", "norm"} for step in steps)
     assert any(step["fitness_reliability"] for step in steps)
     rejected = [step for step in steps if step["reason"] is not None]
-    assert rejected and record["rejections"] == {"running fitness reliability": len(rejected)}
+    assert rejected and record["rejections"] == {"no evidence of a signal: reliability": len(rejected)}
     assert found["published"] == pytest.approx(1 - len(rejected) / 6) and "steps" not in found
     assert len(found["retention"]) == 9 and found["retention_min"] > 0.5
     assert "noise-4, step 6:" in done.stderr

@@ -4,19 +4,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_es.config import GatesSection
-from edge_es.evidence import PRIOR, PRIOR_LOOKS, RECENT, Evidence
+from edge_es.evidence import LEAST, MOST, PRIOR, PRIOR_LOOKS, RECENT, WINDOW, Evidence
 
 LIMIT = GatesSection().min_reliability
 
 
-@given(st.lists(st.floats(-1, 1), max_size=16))
-def test_the_first_looks_and_the_prior_have_one_mean(looks: list[float]) -> None:
+def told(looks: list[float]) -> Evidence:
     evidence = Evidence()
     for look in looks:
         evidence = evidence.after(look)
+    return evidence
+
+
+@given(st.lists(st.floats(-1, 1), max_size=18))
+def test_the_first_looks_and_the_prior_have_one_mean(looks: list[float]) -> None:
+    evidence = told(looks)
     assert evidence.looks == len(looks)
     assert evidence.mean == pytest.approx((PRIOR_LOOKS * PRIOR + sum(looks)) / (PRIOR_LOOKS + len(looks)))
-    assert (evidence.measured is None) == (not looks)
 
 
 def test_later_looks_count_alike_and_what_is_not_measured_not_at_all() -> None:
@@ -25,18 +29,25 @@ def test_later_looks_count_alike_and_what_is_not_measured_not_at_all() -> None:
     assert old.after(None) == old
 
 
-def test_under_noise_the_gate_closes_after_a_few_steps_and_under_a_signal_it_stays_open() -> None:
-    """Looks with the mean and scatter that were measured on both streams, many runs of 100 steps each."""
+@given(st.lists(st.floats(-1, 1), max_size=2 * WINDOW), st.floats(-1, 1))
+def test_the_sum_is_bounded_and_looks_back_so_far(looks: list[float], limit: float) -> None:
+    evidence = told(looks)
+    assert LEAST <= evidence.total(limit) <= MOST
+    assert evidence.total(limit) == told(looks[-WINDOW:]).total(limit)
+    assert evidence.total(-1.0) > 0, "the gate is off"
+
+
+def test_under_noise_the_gate_closes_soon_and_under_a_signal_it_stays_open() -> None:
+    """Looks with the mean and scatter that were measured on both streams, many runs."""
     rng = np.random.default_rng(0)
-    taken = {}
-    for kind, mean, scatter in (("noise", 0.005, 0.204), ("honest", 0.141, 0.177)):
-        runs = rng.normal(mean, scatter, (500, 100))
-        counts = []
-        for looks in runs:
+    open_share = {}
+    for kind, mean, scatter, steps in (("noise", 0.005, 0.204, 400), ("honest", 0.141, 0.177, 100)):
+        runs = []
+        for looks in rng.normal(mean, scatter, (20, steps)):
             evidence, count = Evidence(), 0
             for look in looks:
                 evidence = evidence.after(look)
-                count += evidence.mean >= LIMIT
-            counts.append(count)
-        taken[kind] = float(np.mean(counts))
-    assert taken["noise"] < 10 and taken["honest"] > 93
+                count += evidence.total(LIMIT) > 0
+            runs.append(count / steps)
+        open_share[kind] = float(np.mean(runs))
+    assert open_share["noise"] < 0.02 and open_share["honest"] > 0.85

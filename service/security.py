@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_es.config import ServeSection
+from edge_es.loopback import is_loopback
 from service.errors import ApiError
 from service.tokens import Tokens, matches
 
@@ -39,14 +40,6 @@ def parse_host(value: str) -> tuple[str, int | None] | None:
         except ValueError:
             return None
     return match["name"].lower(), port
-
-
-def is_loopback(host: str) -> bool:
-    """Does this address reach only this machine?"""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def allowed_hosts(serve: ServeSection) -> frozenset[str]:

@@ -120,7 +120,7 @@ def piece(found: Json) -> Piece | None:
     if not found["choices"]:
         return None
     choice = found["choices"][0]
-    return Piece(found["id"], choice["delta"].get("content", ""), version_of(found), choice["finish_reason"])
+    return Piece(found["id"], choice["delta"].get("content") or "", version_of(found), choice["finish_reason"])
 
 
 def version_of(found: Json) -> int:

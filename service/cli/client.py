@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 
 from edge_es.errors import EdgeError, StateError
-from service.cli.address import Daemon, is_loopback
+from edge_es.loopback import is_loopback
+from service.cli.address import Daemon
 
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # seconds; a probe round or a replay may take minutes
 

@@ -85,7 +85,7 @@ def _is_own(url: str, folder: Path) -> bool:
     """Whether the folder's token may be sent there."""
     from urllib.parse import urlsplit
 
-    from service.cli.address import is_loopback
+    from edge_es.loopback import is_loopback
 
     try:
         host = urlsplit(url).hostname

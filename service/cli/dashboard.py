@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from edge_es.errors import StateError
 from service.cli.address import Daemon
 from service.cli.options import AsJson, StateDir, Url, show
 
@@ -40,11 +39,9 @@ def dashboard(
     as_json: AsJson = False,
 ) -> None:
     """Open the dashboard of the running daemon; with the admin token it may teach and change the model."""
-    from service.cli.target import find, state_folder
+    from service.cli.target import running, state_folder
 
-    target = find(state_dir, url)
-    if not isinstance(target, Daemon):
-        raise StateError(f"no daemon runs on {target.path}; `edge-es serve` starts one, and serves the dashboard")
+    target = running(state_dir, url)
     place, folder, opened = address(target), state_folder(state_dir), False
     if browser:
         import webbrowser

@@ -54,6 +54,7 @@ def add(
         raise StateError(
             f"{place} holds another suite of that name; rename {source}, since old scores would not compare"
         )
+    _require_own_name(name, source, place, config, folder)
     suite = _parsed(name, content, source)
     seen = _seen(suite, preview, config, folder) if preview else {}
     if not dry_run:
@@ -70,6 +71,17 @@ def add(
         )
 
     show(row, as_json, render)
+
+
+def _require_own_name(name: str, source: str, place: Path, config: Path | None, folder: Path) -> None:
+    """A daemon starts with no two suites of one name. Raises StateError."""
+    from edge_es.config import load
+    from service.probe_files import suite_paths
+
+    settings = load(config)
+    for path in suite_paths(settings.model.ref, settings, folder):
+        if path.stem == name and path != place:
+            raise StateError(f"there is a suite '{name}' already, {path}; rename {source}")
 
 
 def _content(source: str, limit: int, shots: int | None, tasks: Path | None) -> tuple[str, bytes]:

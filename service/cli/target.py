@@ -95,6 +95,14 @@ def _is_own(url: str, folder: Path) -> bool:
     return is_loopback(host or "") or url == note.get("url")
 
 
+def running(state_dir: Path | None, url: str | None) -> Daemon:
+    """As `find`, for what only a running daemon can do. Raises StateError where none runs."""
+    target = find(state_dir, url)
+    if isinstance(target, Folder):
+        raise StateError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
+    return target
+
+
 def find(state_dir: Path | None, url: str | None) -> Target:
     """The target of a command: `--url`, else the live daemon of the folder, else the folder.
 

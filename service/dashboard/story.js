@@ -72,9 +72,10 @@ function lesson(one) {
     place.append(h("button", { type: "button", class: "quiet", onclick: async (event) => {
       event.target.disabled = true;
       try {
-        await post(`/v1/feedback/${one.id}/retry`, undefined);
+        await post(`/v1/feedback/${one.id}/retry`);
         event.target.replaceWith(h("p", { class: "thanks", role: "status" }, "It waits to be learned again."));
       } catch (error) {
+        event.target.disabled = false;
         place.append(h("p", { class: "failed", role: "alert" }, error.message));
       }
     } }, "Try again"));

@@ -32,6 +32,15 @@ def write_door(folder: Path, target: str) -> Path:
     return path
 
 
+def _door(folder: Path, place: str) -> str | None:
+    """What a browser is started with. None where the folder cannot be written: the address itself would stand in the
+    list of processes, so that it is only printed."""
+    try:
+        return write_door(folder, place).absolute().as_uri()
+    except OSError:
+        return None
+
+
 def dashboard(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it, or only print its address.")] = True,
     state_dir: StateDir = None,
@@ -46,8 +55,8 @@ def dashboard(
     if browser:
         import webbrowser
 
-        door = write_door(folder, place).absolute().as_uri() if target.token and folder.is_dir() else place
-        opened = webbrowser.open(door)
+        door = _door(folder, place) if target.token else place
+        opened = door is not None and webbrowser.open(door)
     row = {"url": place, "token": target.token is not None, "opened": opened}
 
     def render() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_es.errors import EdgeError, StateError
+from service.cli.files import writing
 from service.cli.options import AsJson, ConfigFile, StateDir, number, print_table, show
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def add(
     suite = _parsed(name, content, source)
     seen = _seen(suite, preview, config, folder) if preview else {}
     if not dry_run:
-        place.parent.mkdir(exist_ok=True)
-        _write(place, content)
+        with writing(place):
+            place.parent.mkdir(exist_ok=True)
+            _write(place, content)
     where = None if dry_run else str(place)
     row = {"suite": suite.name, "kind": suite.kind, "items": len(suite.items), "file": where, **seen}
 

@@ -78,6 +78,12 @@ def test_a_name_that_a_configured_suite_has_is_refused(folder: Path, tmp_path: P
     add(file, "--preview", 0, "--config", tmp_path / "c.toml")
 
 
+def test_a_folder_that_takes_no_suite_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (folder / "probes").write_text("")
+    (tmp_path / "one.jsonl").write_text('{"prompt": "a", "answer": "b"}\n')
+    assert "one.jsonl cannot be written: " in add(tmp_path / "one.jsonl", "--preview", 0, status=1)
+
+
 def test_another_suite_of_the_name_and_a_missing_file_are_refused(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "one.jsonl"
     file.write_text('{"prompt": "a", "answer": "b"}\n')

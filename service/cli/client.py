@@ -23,7 +23,8 @@ class ApiError(EdgeError):
 
 
 def connect(daemon: Daemon, timeout: httpx.Timeout = TIMEOUT) -> httpx.Client:
-    """A client with the daemon's address and token. Proxies from the environment are not used on loopback."""
+    """A client with the daemon's address and token. Proxies from the environment are not used on loopback. Raises
+    StateError for what is no address."""
     headers = {"Authorization": f"Bearer {daemon.token}"} if daemon.token else {}
     try:
         host = httpx.URL(daemon.url).host

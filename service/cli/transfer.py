@@ -178,16 +178,17 @@ def _import_folder(folder: "Folder", kind: "ImportKind", source: Path, any_base:
 
 def _lay(kind: "ImportKind", source: Path, place: Path) -> None:
     """Copies what an import reads. Raises OSError."""
+    if kind == "delta":
+        shutil.copytree(source, place)
+        return
     place.mkdir(parents=True)
-    for path in sorted(source.rglob("*")):
-        wanted = path.name in ADAPTER_FILES and path.parent == source if kind == "peft" else path.is_file()
-        if wanted:
-            (place / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place / path.relative_to(source))
+    for path in (source / name for name in ADAPTER_FILES):
+        if path.is_file():
+            shutil.copyfile(path, place / path.name)
 
 
 def _import_daemon(daemon: "Daemon", state: Path, kind: "ImportKind", source: Path, any_base: bool) -> dict[str, Any]:
-    from service.cli.client import post
+    from service.cli.client import ApiError, post
     from service.cli.target import live_url
 
     if live_url(state) != daemon.url:
@@ -203,6 +204,8 @@ def _import_daemon(daemon: "Daemon", state: Path, kind: "ImportKind", source: Pa
         body = {"kind": kind, "name": name, "any_base": any_base}
         made: dict[str, Any] = post(daemon, "/v1/import", body)
         return made
+    except ApiError as error:  # it knows the copy alone
+        raise StateError(str(error).replace(str(place), str(source))) from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -151,7 +151,7 @@ def snapshot(journal: Journal, version: int) -> "Delta":
 
 def replay(journal: Journal) -> Iterator[tuple[Row, "Delta"]]:
     """Each published row that can be rebuilt with its delta, on the CPU, oldest first. A snapshot is read only where
-    what came before it was compacted."""
+    what came before it was compacted. Raises StateError for a row that cannot be replayed."""
     from edge_es.spaces.delta import Delta
 
     rows, snapshots = published(journal.rows()), journal.snapshots()

@@ -61,8 +61,12 @@ class Costs:
 class Base:
     """The quantized pretrained model: read-only for the whole life of the process, byte for byte.
 
-    end_ids: tokens that end an answer; the first is the one that `encode_answer` appends.
-    layers: names of the linears that a delta may move. sha256: of all bytes, as loaded (`base_hash`).
+    model, tokenizer: of transformers. ref: the reference that it was loaded by. quantization: nf4, int8 or none.
+    device, dtype: where and in what it computes; logits are (rows, seq, `vocabulary`). context: tokens that prompt and
+    answer may have together. end_ids: tokens that end an answer; the first is the one that `encode_answer` appends.
+    pad_id: the token that rows are filled up with. layers: names of the linears that a delta may move.
+    channel: through which each row of a batch gets a delta of its own. sha256: of all bytes, as loaded (`base_hash`).
+    costs: bytes that batches were measured to take here.
     """
 
     model: Any
@@ -122,7 +126,11 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def load_base(section: ModelSection) -> Base:
-    """The base, on its device. Raises ModelError with one line that names the reference and the remedy."""
+    """The base, on its device.
+
+    section: `[model]` of a configuration; ref is a hub id, a local folder, 'pocket' or 'shape:NAME'. Raises ModelError
+    with one line that names the reference, or the device that is not here, and the remedy.
+    """
     from transformers.utils import logging as notices
 
     notices.disable_progress_bar()

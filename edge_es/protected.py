@@ -31,7 +31,8 @@ def protected_texts(base: Base, section: ProtectSection, room: Plan) -> Slices[l
 
 
 def read_texts(base: Base, path: Path) -> list[Text]:
-    """Items {"prompt" | "messages", "answer"?} or {"text"}, a JSON object a line."""
+    """Items {"prompt" | "messages", "answer"?} or {"text"}, a JSON object a line. Raises InputError naming file and
+    line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

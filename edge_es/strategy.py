@@ -63,7 +63,7 @@ class Population:
 
 
 def ask(delta: Delta, seed: int, step: int, size: int, sigma: float) -> Population:
-    """A population of `size` (even) around `delta`, in its active part."""
+    """A population of `size` (even) around `delta`, in its active part. Raises ValueError for another size."""
     if size < 2 or size % 2:
         raise ValueError(f"a population is even and at least 2, not {size}")
     return Population(seed, step, size, sigma, delta.active.basis)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edge_es import batch
 from edge_es.answers import Row, Sampling
 from edge_es.config import Config
 from edge_es.decode import generate
-from edge_es.errors import ConfigError
+from edge_es.errors import ConfigError, InputError
 from edge_es.evaluator import InProcess
 from edge_es.export import Origin, Written, export_delta, export_merged, export_peft
 from edge_es.feedback import Event
@@ -30,14 +30,18 @@ from edge_es.spaces.delta import Delta
 from edge_es.state import State, Surroundings, resume
 
 Told = Callable[[str], None]
+ExportKind = Literal["peft", "merged", "delta"]
 
 
 @dataclass(frozen=True)
 class Tuned:
     """A base with what was learned beside it. The base's weights are as they were.
 
+    config: all settings that it learned by. journal: the rows that every version can be rebuilt from. version: the
+    newest, 0 where nothing was published; delta: what it has learned, fp32 on the base's device.
     history: of each attempt {"step", "reward": mean over members and prompts, "reliability", "ties", "version": None
-    where a gate refused the step, "reason", "step_norm", "delta_norm"}.
+    where a gate refused the step, "reason", "step_norm", "delta_norm": of the step, and of all that was learned}; norms
+    are Frobenius norms.
     """
 
     base: Base
@@ -57,7 +61,8 @@ class Tuned:
         anchor: bool = False,
     ) -> list[str]:
         """An answer a prompt, `max_tokens` tokens at most; temperature 0 is greedy. anchor: as the model was before.
-        Raises InputError for a prompt that leaves no room in the context."""
+        Raises InputError for what is no prompt, or one that leaves no room in the context; StateError where
+        learn.memory_budget holds no answer."""
         weights = Delta() if anchor else self.delta
         rows = [
             Row(
@@ -72,8 +77,11 @@ class Tuned:
         answers = run(generate(self.base, rows, max_rows=room.answers(self.base, longest, max(1, len(rows)))))
         return [answer.text for answer in answers]
 
-    def save(self, folder: str | Path, kind: Literal["peft", "merged", "delta"] = "peft") -> Written:
-        """Writes an export (docs/export.md). Raises StateError where `folder` is taken, or it is no such thing."""
+    def save(self, folder: str | Path, kind: ExportKind = "peft") -> Written:
+        """Writes an export (docs/export.md). Raises InputError for another kind, StateError where `folder` is taken, or
+        the delta is no such thing, OSError where the disk refuses."""
+        if kind not in get_args(ExportKind):
+            raise InputError(f"kind '{kind}' is none; take one of {', '.join(get_args(ExportKind))}", "kind")
         base, target = self.base, Path(folder)
         origin = Origin(base.ref, base.quantization, base.sha256, self.version, self.delta.sha256)
         if kind == "delta":
@@ -110,7 +118,9 @@ def tune(
     config: a `Config`, or sections of one such as {"search": {"population": 32}}.
     progress: show a bar. Ctrl-C ends early, with what is learned by then.
 
-    Raises ModelError, ConfigError, InputError or StateError, each with one line that names the remedy.
+    Raises InputError for wrong prompts, columns or rewards, ConfigError for a wrong setting or a missing tokenizer,
+    ModelError where the model cannot be loaded or moved, StateError where learn.memory_budget holds no batch, each with
+    one line that names the remedy. What `reward` itself raises comes through.
     """
     graded = rewards(reward, prompts, columns or {})
     settings = _settings(config, model)

@@ -17,10 +17,10 @@ import uvicorn
 
 from edge_es.config import Config
 from edge_es.errors import ConfigError, EdgeError, ModelError, StateError
+from edge_es.loopback import is_loopback
 from service import logs
 from service.app import create_app
 from service.context import Context
-from service.security import is_loopback
 from service.store import Store, state_folder
 from service.supervisor import notify, watchdog_seconds
 from service.wire import settings

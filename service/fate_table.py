@@ -69,7 +69,8 @@ class FateTable(Database):
     def list_events(
         self, state: State | None = None, after: str | None = None, limit: int = 100, newest: bool = False
     ) -> list[Fate]:
-        """Events oldest first, or newest first, from the one behind `after` on."""
+        """Events oldest first, or newest first, from the one behind `after` on. Raises InputError for one that is not
+        known."""
         since = self.query_one("SELECT seq FROM events WHERE id = ?", after) if after else None
         if after and since is None:
             raise InputError(f"there is no feedback {after}", param="after")

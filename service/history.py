@@ -41,6 +41,15 @@ def _fitness(value: Any) -> tuple[tuple[str, float], ...]:
     return () if value is None else (("all", float(value)),)
 
 
+def is_automatic(row: "Row") -> bool:
+    """A rollback that the probes asked for: its reason is `retention.why`'s, of the version that was served before."""
+    return (
+        row.kind == "rollback"
+        and row.version is not None
+        and (row.reason or "").startswith(f"version {row.version - 1} forgot: ")
+    )
+
+
 def attempt_of(row: "Row") -> Attempt:
     """Of a ledger row."""
     sizes = {name: row.stats.get(name) for name in ("step_norm", "delta_norm", "walk_ratio")}
@@ -52,7 +61,7 @@ def attempt_of(row: "Row") -> Attempt:
         at=row.created_at,
         events=len(row.events),
         target=row.target,
-        automatic=row.kind == "rollback" and (row.reason or "").partition(":")[0].endswith("forgot"),
+        automatic=is_automatic(row),
         fitness=_fitness(row.stats.get("fitness_mean")),
         **sizes,
     )

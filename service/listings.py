@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 STATS = ("fitness_mean", "fitness_reliability", "tie_rate", "novelty_share")
 SIZES = ("step_norm", "delta_norm", "walk_ratio", "sparsity")
+SUITE = ("suite", "kind", "items", "version", "score", "anchor", "retention", "verdict")
 MEMORY = ("budget_bytes", "base_bytes", "peak_bytes", "batches_halved")
 
 
@@ -46,6 +47,16 @@ def _undone(rows: Sequence["Row"]) -> set[int]:
 def retention_log(store: Store, version: int | None = None, suite: str | None = None) -> list[dict[str, Any]]:
     """The rows of `edge-es retention log`, oldest first."""
     return [row for row in store.probe_results(version) if suite is None or row["suite"] == suite]
+
+
+def suites(store: Store) -> list[dict[str, Any]]:
+    """The rows of `edge-es probe list`, by name: each suite's newest result, and without one those that the daemon has
+    read and not scored yet."""
+    known = [{key: row[key] for key in SUITE} for row in store.newest_results()]
+    scored, read = {row["suite"] for row in known}, store.get_setting("suites") or {}
+    empty: dict[str, Any] = dict.fromkeys(SUITE)
+    waiting = [{**empty, "suite": name, **told} for name, told in read.items() if name not in scored]
+    return sorted([*known, *waiting], key=lambda row: (row["suite"], row["kind"]))
 
 
 def retention_items(store: Store, version: int) -> list[dict[str, Any]]:

@@ -32,7 +32,9 @@ def overview(store: Store, history: History, live: LiveStatus | None, now: datet
         if row["kind"] not in ("loglik", "acc")
     ]
     sizes = next((one for one in reversed(attempts) if one.version is not None), None)
-    answer, forgotten = sentences.forgotten(results, status["version"], store.get_setting("suite_digests") != {})
+    back = next((one.version for one in reversed(attempts) if one.kind == "rollback"), None)
+    measured = store.get_setting("suite_digests") != {}
+    answer, forgotten = sentences.forgotten(results, status["version"], measured, back)
     waiting = status["events"]["pending"]
     return {
         **{key: status[key] for key in ("model", "quantization", "device", "version", "learning", "events")},

@@ -1,4 +1,4 @@
-"""Suites from what people have: JSON Lines as they are, tables (CSV) as the same lines. Knows no model.
+"""Where suites lie, and suites from what people have: JSON Lines as they are, tables (CSV) as lines. Knows no model.
 
 Columns of a CSV: `prompt` with `answer`, or with `choices` (a JSON list, or texts with | between) and `label` (the
 index of the right one, or its text); or `text` alone. `raw`, `kind`, `grader` (JSON) and `id` as in a line.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge_es.config import Config
 from edge_es.errors import InputError
 
 COLUMNS = frozenset(
@@ -30,6 +31,24 @@ COLUMNS = frozenset(
     }
 )
 _JSON = frozenset({"messages", "grader", "raw", "max_tokens"})
+
+
+def suite_paths(ref: str, config: Config, folder: Path) -> list[Path]:
+    """The files of the prior suites of the model `ref`: those added to the state folder, and the configured ones
+    ('auto': those that ship with the model). Raises InputError for a task of the harness, which must be added first."""
+    paths = sorted((folder / "probes").glob("*.jsonl"))
+    for name in config.probes.suites:
+        if name.startswith("lm-eval:"):
+            raise InputError(
+                f"probes.suites: `edge-es probe add {name}` adds it, which fixes its items", "probes.suites"
+            )
+        if name != "auto":
+            paths.append(Path(name).expanduser())
+        elif ref == "pocket":
+            from edge_es.pocket import PROBES_DIR
+
+            paths += sorted(PROBES_DIR.glob("*.jsonl"))
+    return paths
 
 
 def lines_of(path: Path) -> bytes:

@@ -5,30 +5,19 @@ from pathlib import Path
 
 from edge_es import ledger
 from edge_es.config import Config
-from edge_es.errors import InputError, StateError
+from edge_es.errors import StateError
 from edge_es.model import Base
 from edge_es.probes.suites import Suite, load_suite
+from service.probe_files import suite_paths
 from service.store import Store
 
 
 def prior_suites(base: Base, config: Config, folder: Path) -> list[Suite]:
-    """The configured suites ('auto': those that ship with the model) and the ones added to the state folder.
+    """The suites added to the state folder, and the configured ones.
 
     Raises InputError naming a bad file's line, StateError for two suites of one name.
     """
-    paths = sorted((folder / "probes").glob("*.jsonl"))
-    for name in config.probes.suites:
-        if name.startswith("lm-eval:"):
-            raise InputError(
-                f"probes.suites: `edge-es probe add {name}` adds it, which fixes its items", "probes.suites"
-            )
-        if name != "auto":
-            paths.append(Path(name).expanduser())
-        elif base.ref == "pocket":
-            from edge_es.pocket import PROBES_DIR
-
-            paths += sorted(PROBES_DIR.glob("*.jsonl"))
-    suites = [load_suite(path) for path in paths]
+    suites = [load_suite(path) for path in suite_paths(base.ref, config, folder)]
     names = [suite.name for suite in suites]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

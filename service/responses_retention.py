@@ -44,6 +44,25 @@ class RetentionLog(Retention):
     items: list[RetentionItem] = Field([], description="with `items=true`")
 
 
+class SuiteRow(Answer):
+    """A row of `edge-es probe list`; without a result where the anchor was not scored on it yet."""
+
+    suite: str
+    kind: str
+    items: int
+    version: int | None
+    score: Number
+    anchor: Number
+    retention: Number
+    verdict: Literal["kept", "suspect", "dropped"] | None
+
+
+class Suites(Answer):
+    """The suites that are measured, and those that were, by name."""
+
+    suites: list[SuiteRow]
+
+
 class BlamedEvent(Answer):
     """An event that the first bad version used."""
 

@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_es.config import ServeSection
+from edge_es.loopback import is_loopback
 from service.errors import ApiError
 from service.tokens import Tokens, matches
 
@@ -39,14 +40,6 @@ def parse_host(value: str) -> tuple[str, int | None] | None:
         except ValueError:
             return None
     return match["name"].lower(), port
-
-
-def is_loopback(host: str) -> bool:
-    """Does this address reach only this machine?"""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def allowed_hosts(serve: ServeSection) -> frozenset[str]:
@@ -162,7 +155,8 @@ def is_admin(request: Request) -> bool:
 
 
 def require_admin(request: Request) -> None:
-    """A dependency: what changes the model, or tells of it, needs the admin token, on loopback too."""
+    """A dependency: what changes the model, or tells of it, needs the admin token, on loopback too. Raises ApiError:
+    401, and 403 with the chat token."""
     tokens: Tokens = request.app.state.context.tokens
     given = _bearer(request)
     if given is None:
@@ -181,7 +175,8 @@ def chat_is_open(serve: ServeSection) -> bool:
 
 
 def require_chat(request: Request) -> None:
-    """A dependency: answers need a token unless the daemon is reached on loopback only, and by such a name."""
+    """A dependency: answers need a token unless the daemon is reached on loopback only, and by such a name. Raises
+    ApiError 401."""
     context = request.app.state.context
     named = parse_host(request.headers.get("host", ""))
     if chat_is_open(context.config.serve) and named is not None and is_loopback(named[0]):

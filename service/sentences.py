@@ -25,9 +25,11 @@ def _at(row: Mapping[str, Any]) -> str:
     return f"{row['suite']} at {row['retention']:.3f}{low}"
 
 
-def forgotten(suites: Sequence[Mapping[str, Any]], version: int | None, measured: bool) -> tuple[Answer, str]:
+def forgotten(
+    suites: Sequence[Mapping[str, Any]], version: int | None, measured: bool, back: int | None = None
+) -> tuple[Answer, str]:
     """Is anything forgotten? Of each suite's newest result, and the version that is served. measured: there are suites,
-    or nobody has looked for them yet."""
+    or nobody has looked for them yet. back: the newest version that went back to an earlier one."""
     rows = [row for row in suites if row["retention"] is not None]
     if not rows and not measured:
         return "unknown", "Nobody knows: no suite measures this model's abilities yet. Add one by edge-es probe add."
@@ -39,8 +41,10 @@ def forgotten(suites: Sequence[Mapping[str, Any]], version: int | None, measured
     ):
         bad = [row for row in rows if row["verdict"] == verdict]
         if bad:
-            worst = sorted(bad, key=lambda row: row["retention"])
-            return answer, words.format(_listed([_at(row) for row in worst]))  # type: ignore[return-value]
+            worst = _listed([_at(row) for row in sorted(bad, key=lambda row: row["retention"])])
+            if back is not None and all(row["version"] < back for row in bad):
+                return "unknown", f"It had: {worst}. It went back since, and is measured again."
+            return answer, words.format(worst)  # type: ignore[return-value]
     prior = [row for row in rows if not row["learned"]] or rows
     lowest = min(prior, key=lambda row: row["retention"])
     newest = max(row["version"] for row in rows)

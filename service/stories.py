@@ -6,6 +6,8 @@ from typing import Any
 from edge_es.config import Config
 from edge_es.errors import InputError
 from edge_es.probes.suites import Item, Suite, load_suite
+from service.history import is_automatic
+from service.probe_files import suite_paths
 from service.store import Store
 
 MOST_ITEMS, MOST_EVENTS = 200, 200  # that are told whole; the counts are of all
@@ -31,7 +33,7 @@ def story(store: Store, config: Config, version: int) -> dict[str, Any] | None:
         "before": before,
         "at": row.created_at,
         "reason": row.reason,
-        "automatic": bool(lost),
+        "automatic": is_automatic(row),
         "first_bad": row.stats.get("first_bad"),
         "last_good": row.stats.get("last_good"),
         "suites": [
@@ -83,15 +85,7 @@ def _items(store: Store, config: Config, name: str) -> tuple[Item, ...]:
 
 
 def _suite(folder: Path, config: Config, name: str) -> Suite | None:
-    paths = [folder / "probes" / f"{name}.jsonl"]
-    for one in config.probes.suites:
-        if one != "auto":
-            paths.append(Path(one).expanduser())
-        elif config.model.ref == "pocket":
-            from edge_es.pocket import PROBES_DIR
-
-            paths.append(PROBES_DIR / f"{name}.jsonl")
-    for path in paths:
+    for path in suite_paths(config.model.ref, config, folder):
         if path.stem == name and path.is_file():
             try:
                 return load_suite(path)

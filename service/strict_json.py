@@ -58,7 +58,7 @@ def parse(data: bytes) -> Any:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """`parse`, where an object is expected."""
+    """`parse`, where an object is expected. Raises InputError as it does, and for another value."""
     value = parse(data)
     if not isinstance(value, dict):
         raise InputError("the body must be a JSON object")

@@ -49,6 +49,7 @@ class Teaching:
         self.state = resume(store, base.device)
         self._suites = prior_suites(base, config, store.folder)
         self._digests = {suite.name: suite.digest for suite in self._suites}
+        store.put_setting("suites", {one.name: {"kind": one.kind, "items": len(one.items)} for one in self._suites})
         self._encoded: list[Encoded] | None = None
         self._protected: list[Text] | None = None
         self._forced = False

@@ -10,7 +10,8 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """A chat's answer. id: for feedback. version: the one that gave it. finish_reason: "stop" or "length"."""
+    """A chat's answer. id: for feedback. text: of the first choice. version: the one that gave it. finish_reason:
+    "stop" or "length". prompt_tokens, completion_tokens: how many were read, and written. raw: all of it, as JSON."""
 
     id: str
     text: str
@@ -26,7 +27,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some more of a streamed answer. The last one has a finish_reason."""
+    """Some more of a streamed answer. id, version: of the answer, the same in all its pieces. text: to be put behind
+    the earlier ones. The last one has a finish_reason."""
 
     id: str
     text: str
@@ -36,7 +38,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class SuiteStatus:
-    """A suite now. retention: score over the anchor's; None where there is no ratio."""
+    """A suite now. score, anchor: as of `RetentionRow`. retention: score over the anchor's; None where there is none.
+    verdict: kept, suspect or dropped."""
 
     score: float
     anchor: float | None
@@ -46,7 +49,9 @@ class SuiteStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """pending: events that wait to be learned from. reason: why learning is paused."""
+    """How the daemon stands. version: the served one; model: its reference; both None before the first start has loaded
+    it. reason: why learning is paused. pending: events that wait to be learned from. retention: suite -> its newest
+    result. raw: all of it, as JSON."""
 
     version: int | None
     model: str | None
@@ -59,7 +64,9 @@ class Status:
 
 @dataclass(frozen=True)
 class Version:
-    """An attempt. version: its number where it was published. state: published, rejected or rolled_back."""
+    """An attempt. version: its number where it was published; parent: the version that it began at. kind: anchor, step,
+    rollback, basis, consolidate or import. created_at: ISO 8601, UTC. events: ids of those it used. state: published,
+    rejected or rolled_back; reason: why. raw: all of it, as JSON."""
 
     attempt: int
     version: int | None
@@ -74,7 +81,10 @@ class Version:
 
 @dataclass(frozen=True)
 class RetentionRow:
-    """One suite of one version, with a 95% interval of its retention."""
+    """One suite of one version. kind: of the score. score, anchor: the mean over the items, of this version and of what
+    it is held against: a share (0 to 1), for perplexity and kl nats a token. retention: their ratio, larger is better,
+    with its 95% interval ci_low to ci_high; None where there is none. verdict: kept, suspect or dropped. at: ISO 8601,
+    UTC."""
 
     version: int
     suite: str
@@ -91,7 +101,9 @@ class RetentionRow:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of an event. state: pending, used, set_aside, review, ... used_in: versions that learned from it."""
+    """What became of the event `id`. kind: demonstration, preference, rating, task or comment. state: pending, used,
+    set_aside, review, held_out, rejected, duplicate or kept; reason: why. used_in: versions that learned from it. raw:
+    all of it, with what was sent, as JSON."""
 
     id: str
     kind: str
@@ -120,7 +132,7 @@ def piece(found: Json) -> Piece | None:
     if not found["choices"]:
         return None
     choice = found["choices"][0]
-    return Piece(found["id"], choice["delta"].get("content", ""), version_of(found), choice["finish_reason"])
+    return Piece(found["id"], choice["delta"].get("content") or "", version_of(found), choice["finish_reason"])
 
 
 def version_of(found: Json) -> int:

@@ -35,7 +35,11 @@ class Proven:
 
 
 def export_delta(journal: Journal, version: int, target: Path, origin: Origin) -> Written:
-    """Writes `target`. Raises StateError where the version cannot be rebuilt, or `target` is taken."""
+    """Writes the delta of a version of `journal` to the folder `target`, with the rows and blobs that prove it.
+
+    origin: what is said of where it comes from. Raises StateError where the version cannot be rebuilt, or `target` is
+    taken; OSError where the disk refuses.
+    """
     rows, snapshots = journal.rows(), journal.snapshots()
     start, steps = way(rows, snapshots, version)
     first = published(rows)[start]
@@ -55,8 +59,8 @@ def export_delta(journal: Journal, version: int, target: Path, origin: Origin) -
 
 
 def read_delta(folder: Path) -> Proven:
-    """The delta of the export in `folder`, replayed row by row: every row's hash, the file's and the note's must
-    agree. Raises StateError that names what does not."""
+    """The delta of the export in `folder`, fp32 on the CPU, replayed row by row: every row's hash, the file's and the
+    note's must agree. Raises StateError that names what does not."""
     note = read_note(folder)
     if note is None or note.get("edge_es") != "delta":
         raise StateError(f"{folder} holds no export of kind 'delta'; `edge-es export delta DIR` makes one")

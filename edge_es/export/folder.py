@@ -19,8 +19,9 @@ NOTE = "edge-es.json"  # in every export: what it is and what it was made from
 
 @dataclass(frozen=True)
 class Origin:
-    """What an export was made from. model: the base's reference; base_sha256: of its bytes (`model.base_hash`);
-    delta_sha256: of the delta, as the ledger has it. version: None where no ledger numbers it."""
+    """What an export was made from. model: the base's reference; quantization: nf4, int8 or none; base_sha256: of its
+    bytes (`model.base_hash`); delta_sha256: of the delta, as the ledger has it. version: None where no ledger numbers
+    it."""
 
     model: str
     quantization: str
@@ -35,7 +36,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class Written:
-    """An export. files: their names, sorted; bytes: of all. notes: what its reader should know, a line each."""
+    """An export. kind: peft, merged or delta. path: its folder. files: their names in it, sorted; bytes: of them all.
+    notes: what its reader should know, a line each."""
 
     kind: str
     path: Path

@@ -22,7 +22,8 @@ SHARD_BYTES = 2 * 2**30
 
 def export_merged(base: Base, delta: Delta, target: Path, origin: Origin, shard_bytes: int = SHARD_BYTES) -> Written:
     """Writes `target`, a model folder that transformers loads; any search space. delta: on the CPU. shard_bytes: most
-    of one file, but for a tensor that is larger by itself. Raises StateError where `target` is taken."""
+    of one file, but for a tensor that is larger by itself. Raises StateError where `target` is taken, OSError where the
+    disk refuses."""
     with placed(target) as partial:
         _save(base, delta, partial, shard_bytes)
         config = copy.deepcopy(base.model.config)

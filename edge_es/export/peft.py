@@ -32,7 +32,7 @@ def export_peft(
     rank: the one rank; None: the smallest of RANKS that holds the delta exactly. A smaller one keeps the best
     approximation of that rank in Frobenius norm, and says what was lost. base_name: what stands as the base's name in
     place of `origin.model`. Raises StateError where the delta is no sum of low-rank terms, or `target` is taken;
-    InputError for a rank that is not in RANKS.
+    InputError for a rank that is not in RANKS; OSError where the disk refuses.
     """
     if rank is not None and rank not in RANKS:
         raise InputError(f"rank {rank} is not one that adapters are read with; take one of {_listed()}", "rank")

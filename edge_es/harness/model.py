@@ -46,7 +46,8 @@ class EdgeLM(TemplateLM):  # type: ignore[misc]
 
     @classmethod
     def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> "EdgeLM":
-        """The anchor of a model, by the keys of `[model]`: what `--model edge-es --model_args ref=...` gives."""
+        """The anchor of a model, by the keys of `[model]`: `simple_evaluate(model="edge-es", model_args={"ref": ...})`
+        in a program that has imported this module. The harness's own command does not import it."""
         return cls(load_base(ModelSection(**arg_dict)))
 
     @classmethod

@@ -62,7 +62,10 @@ def warnings(kind: str, anchor: list[float], limits: Limits | None = None) -> li
         found.append(f"the anchor has {score:.3f}: harder items would show a loss earlier")
     least = smallest_drop(scores, limits)
     if least.lost is None:
-        found.append(f"{len(scores)} items are too few: not even the loss of all of them could be told from chance")
+        found.append(
+            f"of {len(scores)} items the anchor has {int(scores.sum())} right, too few: not even the loss of all of "
+            "them could be told from chance"
+        )
     elif least.drop is not None and least.drop > COARSE:
         found.append(
             f"{len(scores)} items are few: only a loss of {least.drop:.0%} of what the anchor can do would be seen "

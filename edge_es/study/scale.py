@@ -21,6 +21,7 @@ def scale_for(
     """(scale, loss) with a loss in `wanted` at the last level; None after so many looks, as where loss leaps.
 
     Loss grows with scale, roughly. Where few items lead is looked at anew by the next level, in shorter strides.
+    Raises ValueError without a level.
     """
     scale, looked = start, 0
     for number, level in enumerate(levels):

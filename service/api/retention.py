@@ -38,6 +38,12 @@ def blame(context: Ctx) -> dict[str, Any]:
     return {"blame": listings.blame(context.store)}
 
 
+@router.get("/v1/probes", **documented(responses_retention.Suites))
+def suites(context: Ctx) -> dict[str, Any]:
+    """The rows of `edge-es probe list`."""
+    return {"suites": listings.suites(context.store)}
+
+
 @router.post(
     "/v1/probes/run", **documented(responses_retention.Retention, 422, 503, 507, requestBody=sends("Nothing", False))
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_es.errors import EdgeError, StateError
+from edge_es.errors import EdgeError
 from service.cli.options import AsJson, StateDir, Url
 
 if TYPE_CHECKING:
@@ -170,14 +170,11 @@ def chat(
     as_json: AsJson = False,
 ) -> None:
     """Talk with the running daemon; rate an answer with + or -, correct it with e. In a pipe, a line is a message."""
-    from service.cli.address import Daemon
     from service.cli.client import connect, request
     from service.cli.talk import Talk
-    from service.cli.target import find
+    from service.cli.target import running
 
-    target = find(state_dir, url)
-    if not isinstance(target, Daemon):
-        raise StateError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
+    target = running(state_dir, url)
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     with connect(target) as client:
         model = request(client, "GET", "/v1/models")["data"][0]["id"]

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 
 from edge_es.errors import EdgeError, StateError
-from service.cli.address import Daemon, is_loopback
+from edge_es.loopback import is_loopback
+from service.cli.address import Daemon
 
 TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # seconds; a probe round or a replay may take minutes
 
@@ -22,7 +23,8 @@ class ApiError(EdgeError):
 
 
 def connect(daemon: Daemon, timeout: httpx.Timeout = TIMEOUT) -> httpx.Client:
-    """A client with the daemon's address and token. Proxies from the environment are not used on loopback."""
+    """A client with the daemon's address and token. Proxies from the environment are not used on loopback. Raises
+    StateError for what is no address."""
     headers = {"Authorization": f"Bearer {daemon.token}"} if daemon.token else {}
     try:
         host = httpx.URL(daemon.url).host

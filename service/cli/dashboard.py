@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from edge_es.errors import StateError
 from service.cli.address import Daemon
 from service.cli.options import AsJson, StateDir, Url, show
 
@@ -33,6 +32,15 @@ def write_door(folder: Path, target: str) -> Path:
     return path
 
 
+def _door(folder: Path, place: str) -> str | None:
+    """What a browser is started with. None where the folder cannot be written: the address itself would stand in the
+    list of processes, so that it is only printed."""
+    try:
+        return write_door(folder, place).absolute().as_uri()
+    except OSError:
+        return None
+
+
 def dashboard(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it, or only print its address.")] = True,
     state_dir: StateDir = None,
@@ -40,17 +48,15 @@ def dashboard(
     as_json: AsJson = False,
 ) -> None:
     """Open the dashboard of the running daemon; with the admin token it may teach and change the model."""
-    from service.cli.target import find, state_folder
+    from service.cli.target import running, state_folder
 
-    target = find(state_dir, url)
-    if not isinstance(target, Daemon):
-        raise StateError(f"no daemon runs on {target.path}; `edge-es serve` starts one, and serves the dashboard")
+    target = running(state_dir, url)
     place, folder, opened = address(target), state_folder(state_dir), False
     if browser:
         import webbrowser
 
-        door = write_door(folder, place).absolute().as_uri() if target.token and folder.is_dir() else place
-        opened = webbrowser.open(door)
+        door = _door(folder, place) if target.token else place
+        opened = door is not None and webbrowser.open(door)
     row = {"url": place, "token": target.token is not None, "opened": opened}
 
     def render() -> None:

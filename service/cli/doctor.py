@@ -165,7 +165,7 @@ def _tokens(folder: Path) -> Check:
 
 
 def _exposure(host: str) -> Check:
-    from service.security import is_loopback
+    from edge_es.loopback import is_loopback
 
     if is_loopback(host):
         return Check("exposure", True, f"{host}: this machine alone")

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_es.errors import EdgeError, InputError
+from edge_es.errors import InputError
 from service.cli import importing, review
 from service.cli.options import AsJson, StateDir, Url, print_json
 
@@ -188,13 +188,10 @@ def deliver(
     lines: list[Line], wait: bool, state_dir: Path | None, url: str | None
 ) -> tuple[Report, dict[str, Any] | None]:
     """Sends the lines to the running daemon; what became of them, and with `wait` the status when it has learned."""
-    from service.cli.address import Daemon
     from service.cli.client import ApiError, connect, request
-    from service.cli.target import find
+    from service.cli.target import running
 
-    target = find(state_dir, url)
-    if not isinstance(target, Daemon):
-        raise EdgeError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
+    target = running(state_dir, url)
     report = Report(lines=len(lines))
     with connect(target) as client, _progress(len(lines)) as progress:
         for group in groups(lines):

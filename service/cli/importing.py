@@ -51,13 +51,14 @@ def import_file(
     if traces is not None and source is not Source.langfuse:
         raise typer.BadParameter("it goes with --from langfuse", param_hint="--traces")
     text = read_input(file)
+    metrics = {name: metric.type for name, metric in load(config).all_metrics().items()}
     if source is Source.openwebui:
         rows = openwebui.read(text)
     elif source is Source.langfuse:
         texts = read_input(str(traces)) if traces else None
-        rows = langfuse.read(text, texts, frozenset(load(config).all_metrics()))
+        rows = langfuse.read(text, texts, metrics)
     else:
-        rows = plain.read(text)
+        rows = plain.read(text, metrics)
     try:
         found = convert(rows, source.value)
     except InputError as error:

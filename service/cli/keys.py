@@ -21,6 +21,8 @@ def read_key() -> str:
         tty.setcbreak(handle, termios.TCSADRAIN)  # not flushed: a key may have come before it was waited for
         # Byte by byte, past Python's buffer: what was typed ahead stays for the line that is read next.
         found = os.read(handle, 1)
+        if found == b"\x00":  # how Linux hands over a Ctrl-D that came while lines were still edited
+            return "\x04"
         while found and len(found) < 4:
             try:
                 return found.decode()

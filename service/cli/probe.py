@@ -5,20 +5,12 @@ from typing import Any
 
 import typer
 
-from edge_es.errors import EdgeError
 from service.cli import probe_add
 from service.cli.options import AsJson, StateDir, Url, number, print_table, show
 
+UNSCORED = "not scored yet"
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The suites that measure prior abilities.")
-
-
-def suites(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each suite's newest result: {suite, kind, items, version, score, anchor, retention, verdict}."""
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in rows:
-        newest[row["suite"], row["kind"]] = row
-    keys = ("suite", "kind", "items", "version", "score", "anchor", "retention", "verdict")
-    return [{key: newest[name][key] for key in keys} for name in sorted(newest)]
 
 
 def added(folder: Path) -> list[Path]:
@@ -28,12 +20,12 @@ def added(folder: Path) -> list[Path]:
 
 @app.command("list")
 def list_suites(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
-    """List the probed suites with their newest result, and the added ones that wait for their first probe."""
-    from service.cli.reading import retention
+    """List the suites with their newest result; those that were not scored yet, too."""
+    from service.cli.reading import suites
     from service.cli.target import Folder, find, state_folder
 
     target = find(state_dir, url)
-    found = suites(retention(target))
+    found = suites(target)
     if url is None:
         folder = target.path if isinstance(target, Folder) else state_folder(state_dir)
         known = {row["suite"] for row in found}
@@ -41,7 +33,8 @@ def list_suites(state_dir: StateDir = None, url: Url = None, as_json: AsJson = F
 
     def render() -> None:
         columns = ("suite", "kind", ">items", ">version", ">score", ">anchor", ">retention", "verdict")
-        print_table(columns, [tuple(number(value) for value in row.values()) for row in found])
+        rows = [{**row, "verdict": row["verdict"] or UNSCORED} for row in found]
+        print_table(columns, [tuple(number(value) for value in row.values()) for row in rows])
 
     show(found, as_json, render)
 
@@ -57,15 +50,12 @@ def _unprobed(path: Path) -> dict[str, Any]:
 @app.command("run")
 def run(state_dir: StateDir = None, url: Url = None, as_json: AsJson = False) -> None:
     """Probe the served version now; exit status 1 if a suite was dropped. Needs a running daemon."""
-    from service.cli.address import Daemon
     from service.cli.client import post
     from service.cli.reading import retention
     from service.cli.retention import COLUMNS, cells
-    from service.cli.target import find
+    from service.cli.target import running
 
-    target = find(state_dir, url)
-    if not isinstance(target, Daemon):
-        raise EdgeError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
+    target = running(state_dir, url)
     before = {(row["version"], row["suite"], row["kind"], row["at"]) for row in retention(target)}
     post(target, "/v1/probes/run")
     rows = [r for r in retention(target) if (r["version"], r["suite"], r["kind"], r["at"]) not in before]

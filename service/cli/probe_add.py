@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_es.errors import EdgeError, StateError
+from service.cli.files import writing
 from service.cli.options import AsJson, ConfigFile, StateDir, number, print_table, show
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ def add(
         raise StateError(
             f"{place} holds another suite of that name; rename {source}, since old scores would not compare"
         )
+    _require_own_name(name, source, place, config, folder)
     suite = _parsed(name, content, source)
     seen = _seen(suite, preview, config, folder) if preview else {}
     if not dry_run:
-        place.parent.mkdir(exist_ok=True)
-        _write(place, content)
+        with writing(place):
+            place.parent.mkdir(exist_ok=True)
+            _write(place, content)
     where = None if dry_run else str(place)
     row = {"suite": suite.name, "kind": suite.kind, "items": len(suite.items), "file": where, **seen}
 
@@ -70,6 +73,17 @@ def add(
         )
 
     show(row, as_json, render)
+
+
+def _require_own_name(name: str, source: str, place: Path, config: Path | None, folder: Path) -> None:
+    """A daemon starts with no two suites of one name. Raises StateError."""
+    from edge_es.config import load
+    from service.probe_files import suite_paths
+
+    settings = load(config)
+    for path in suite_paths(settings.model.ref, settings, folder):
+        if path.stem == name and path != place:
+            raise StateError(f"there is a suite '{name}' already, {path}; rename {source}")
 
 
 def _content(source: str, limit: int, shots: int | None, tasks: Path | None) -> tuple[str, bytes]:

@@ -1,6 +1,6 @@
 """The listings of a target, the same rows whether a daemon answers or its folder is read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,8 @@ from service.cli.target import Folder, Target
 
 if TYPE_CHECKING:
     from service.store import Store
+
+Rows = list[dict[str, Any]]
 
 
 @contextmanager
@@ -23,66 +25,63 @@ def opened(folder: Folder) -> Iterator["Store"]:
         store.close()
 
 
+def _read(target: Target, path: str, key: str | None, listing: "Callable[[Store], Any]", **asked: str | int) -> Any:
+    """What `listing` makes of a folder's store, or what a daemon answers at `path` (under `key`): the same."""
+    if isinstance(target, Daemon):
+        from service.cli.client import get
+
+        answer = get(target, path, **asked)
+        return answer if key is None else answer[key]
+    with opened(target) as store:
+        return listing(store)
+
+
 def status(target: Target) -> dict[str, Any]:
     """The row of `edge-es status`."""
-    if isinstance(target, Daemon):
-        from service.cli.client import get
-
-        row: dict[str, Any] = get(target, "/v1/status")
-        return row
     from service import listings
 
-    with opened(target) as store:
-        return listings.status(store)
+    found: dict[str, Any] = _read(target, "/v1/status", None, listings.status)
+    return found
 
 
-def versions(target: Target) -> list[dict[str, Any]]:
+def versions(target: Target) -> Rows:
     """The rows of `edge-es versions`, oldest first."""
-    if isinstance(target, Daemon):
-        from service.cli.client import get
-
-        rows: list[dict[str, Any]] = get(target, "/v1/versions")["versions"]
-        return rows
     from service import listings
 
-    with opened(target) as store:
-        return listings.versions(store)
+    rows: Rows = _read(target, "/v1/versions", "versions", listings.versions)
+    return rows
 
 
-def retention(target: Target) -> list[dict[str, Any]]:
+def retention(target: Target) -> Rows:
     """The rows of `edge-es retention log`, oldest first."""
-    if isinstance(target, Daemon):
-        from service.cli.client import get
-
-        rows: list[dict[str, Any]] = get(target, "/v1/retention")["retention"]
-        return rows
     from service import listings
 
-    with opened(target) as store:
-        return listings.retention_log(store)
+    rows: Rows = _read(target, "/v1/retention", "retention", listings.retention_log)
+    return rows
 
 
-def retention_items(target: Target, version: int) -> list[dict[str, Any]]:
+def retention_items(target: Target, version: int) -> Rows:
     """Item by item: [{suite, item, anchor, score}] of one probed version."""
-    if isinstance(target, Daemon):
-        from service.cli.client import get
-
-        rows: list[dict[str, Any]] = get(target, "/v1/retention", version=version, items="true")["items"]
-        return rows
     from service import listings
 
-    with opened(target) as store:
+    def listing(store: "Store") -> Rows:
         return listings.retention_items(store, version)
 
+    rows: Rows = _read(target, "/v1/retention", "items", listing, version=version, items="true")
+    return rows
 
-def blame(target: Target) -> list[dict[str, Any]]:
+
+def blame(target: Target) -> Rows:
     """The rows of `edge-es retention blame`, oldest first."""
-    if isinstance(target, Daemon):
-        from service.cli.client import get
-
-        rows: list[dict[str, Any]] = get(target, "/v1/retention/blame")["blame"]
-        return rows
     from service import listings
 
-    with opened(target) as store:
-        return listings.blame(store)
+    rows: Rows = _read(target, "/v1/retention/blame", "blame", listings.blame)
+    return rows
+
+
+def suites(target: Target) -> Rows:
+    """The rows of `edge-es probe list`, by name."""
+    from service import listings
+
+    rows: Rows = _read(target, "/v1/probes", "suites", listings.suites)
+    return rows

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_es.errors import StateError
+from service.cli.files import writing
 from service.cli.options import AsJson, StateDir, Url, show
 
 INK, MUTED, LINE, ACCENT, BAD = "#1c2327", "#5a656c", "#e4e1da", "#0b6a68", "#b3261e"  # as in dashboard/style.css
@@ -40,7 +41,7 @@ def lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def draw(rows: Sequence[Row], rollbacks: Sequence[int], out: Path) -> list[Path]:
     """Writes out.png and out.svg; their paths. rollbacks: versions, which are marked. The same rows give the same
-    bytes under one version of matplotlib. Raises StateError where there is nothing to draw."""
+    bytes under one version of matplotlib. Raises StateError where there is nothing to draw, or no place for it."""
     lines = lines_of(rows)
     if not lines:
         raise StateError("no suite has a retention yet; `edge-es probe run` probes the version that is served")
@@ -65,10 +66,11 @@ def draw(rows: Sequence[Row], rollbacks: Sequence[int], out: Path) -> list[Path]
         axes.flat[0].set_ylim(min(LOW, *known) - 0.01, max(1.02, *known) + 0.01)
         figure.supxlabel("version", fontsize=9, color=MUTED)
         figure.supylabel("retention", fontsize=9, color=MUTED)
-        out.parent.mkdir(parents=True, exist_ok=True)
         paths = [out.with_name(f"{out.name}.{kind}") for kind in ("png", "svg")]
-        figure.savefig(paths[0], dpi=160, metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(paths[0], dpi=160, metadata={"Software": None})
+            figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
         plt.close(figure)
     return paths
 

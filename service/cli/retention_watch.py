@@ -4,16 +4,19 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from edge_es.errors import EdgeError
 from service.cli.options import AsJson, StateDir, Url, number
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Row = Mapping[str, Any]
+Look = tuple[Sequence[Row], Row]  # the log, and the status
+T = TypeVar("T")
 BARS = "▁▂▃▄▅▆▇█"
 PAST = 14  # rounds of a sparkline
 FLOOR = 0.9  # retention of the lowest bar
@@ -89,18 +92,32 @@ def watch(
 
     console = Console()
 
-    def looks() -> Iterator[Sequence[Row]]:
-        while True:  # the target is found anew each time: a daemon may start or stop meanwhile
-            yield retention(find(state_dir, url))
-            time.sleep(every)
+    lives = console.is_terminal and not as_json
+
+    def look() -> Look:
+        target = find(state_dir, url)  # anew each time: a daemon may start or stop meanwhile
+        return retention(target), status(target) if lives else {}
 
     try:
-        if console.is_terminal and not as_json:
-            _live(console, looks(), lambda: status(find(state_dir, url)), count)
+        if lives:
+            _live(console, patient(look, every), count)
         else:
-            _log(looks(), count, as_json)
+            _log((rows for rows, _ in patient(look, every)), count, as_json)
     except KeyboardInterrupt:
         return
+
+
+def patient(look: Callable[[], T], every: float) -> Iterator[T]:
+    """Looks each `every` seconds, for ever. What keeps the first from being had is raised; later it is waited for: a
+    daemon that starts anew is away for a while."""
+    yield look()
+    while True:
+        time.sleep(every)
+        try:
+            found = look()
+        except EdgeError:
+            continue
+        yield found
 
 
 def _log(looks: Iterator[Sequence[Row]], count: int, as_json: bool) -> None:
@@ -114,15 +131,11 @@ def _log(looks: Iterator[Sequence[Row]], count: int, as_json: bool) -> None:
             return
 
 
-def _live(console: Any, looks: Iterator[Sequence[Row]], status: Callable[[], Row], count: int) -> None:
+def _live(console: Any, looks: Iterator[Look], count: int) -> None:
     from rich.live import Live
 
-    found: list[Row] = []
     with Live(console=console, auto_refresh=False) as live:
-        for row in fresh(looks):
-            if row is not None:
-                found.append(row)
-                continue
-            live.update(table(found, status(), datetime.now(UTC).astimezone()), refresh=True)
-            if count and len(found) >= count:
+        for rows, status in looks:
+            live.update(table(rows, status, datetime.now(UTC).astimezone()), refresh=True)
+            if count and len(rows) >= count:
                 return

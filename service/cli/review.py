@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_es.errors import EdgeError
 from service.cli.address import Daemon
 from service.cli.options import AsJson, StateDir, Url, print_json, print_table
-from service.cli.target import Target, find
+from service.cli.target import Target, find, running
 
 PAGE = 1000  # events a request
 SHOWN = 60  # characters of a cell
@@ -82,11 +81,9 @@ def _judge(
 ) -> None:
     if bool(ids) == every:
         raise typer.BadParameter(f"name the events to {verdict}, or give --all", param_hint="ID")
-    target = find(state_dir, url)
-    if not isinstance(target, Daemon):
-        raise EdgeError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
     from service.cli.client import post
 
+    target = running(state_dir, url)
     answer = post(target, f"/v1/feedback/{verdict}", {**({"all": True} if every else {"ids": ids}), **more})
     if as_json:
         print_json(answer)

@@ -85,7 +85,7 @@ def _is_own(url: str, folder: Path) -> bool:
     """Whether the folder's token may be sent there."""
     from urllib.parse import urlsplit
 
-    from service.cli.address import is_loopback
+    from edge_es.loopback import is_loopback
 
     try:
         host = urlsplit(url).hostname
@@ -93,6 +93,14 @@ def _is_own(url: str, folder: Path) -> bool:
         return False
     note = read_json(folder / "daemon.json") or {}
     return is_loopback(host or "") or url == note.get("url")
+
+
+def running(state_dir: Path | None, url: str | None) -> Daemon:
+    """As `find`, for what only a running daemon can do. Raises StateError where none runs."""
+    target = find(state_dir, url)
+    if isinstance(target, Folder):
+        raise StateError(f"no daemon runs on {target.path}; start one with `edge-es serve`, or name it by --url")
+    return target
 
 
 def find(state_dir: Path | None, url: str | None) -> Target:

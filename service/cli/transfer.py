@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_es.errors import StateError
+from service.cli.files import writing
 from service.cli.options import AsJson, StateDir, Url, number, show
 from service.cli.status import size
 
@@ -84,16 +85,16 @@ def _move(source: Path, target: Path) -> None:
     from edge_es.export.folder import placed, require_free
 
     require_free(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(source, target)
         return
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise StateError(f"{source} cannot be moved to {target}: {error.strerror}; it stays there") from None
-    with placed(target) as partial:
+    with writing(target), placed(target) as partial:
         shutil.copytree(source, partial, dirs_exist_ok=True)
-    shutil.rmtree(source)
+    shutil.rmtree(source, ignore_errors=True)  # the daemon's folder may be another user's
 
 
 def _export(
@@ -175,8 +176,19 @@ def _import_folder(folder: "Folder", kind: "ImportKind", source: Path, any_base:
         return {"kind": kind, **exporting.adopted(adopt(store, found.delta, found.reason, found.stats))}
 
 
+def _lay(kind: "ImportKind", source: Path, place: Path) -> None:
+    """Copies what an import reads. Raises OSError."""
+    if kind == "delta":
+        shutil.copytree(source, place)
+        return
+    place.mkdir(parents=True)
+    for path in (source / name for name in ADAPTER_FILES):
+        if path.is_file():
+            shutil.copyfile(path, place / path.name)
+
+
 def _import_daemon(daemon: "Daemon", state: Path, kind: "ImportKind", source: Path, any_base: bool) -> dict[str, Any]:
-    from service.cli.client import post
+    from service.cli.client import ApiError, post
     from service.cli.target import live_url
 
     if live_url(state) != daemon.url:
@@ -186,16 +198,14 @@ def _import_daemon(daemon: "Daemon", state: Path, kind: "ImportKind", source: Pa
         )
     name = f"cli-{uuid.uuid4().hex}"
     place = state / "imports" / name
-    place.mkdir(parents=True)
     try:
-        for path in sorted(source.rglob("*")):
-            wanted = path.name in ADAPTER_FILES and path.parent == source if kind == "peft" else path.is_file()
-            if wanted:
-                (place / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place / path.relative_to(source))
+        with writing(place):
+            _lay(kind, source, place)
         body = {"kind": kind, "name": name, "any_base": any_base}
         made: dict[str, Any] = post(daemon, "/v1/import", body)
         return made
+    except ApiError as error:  # it knows the copy alone
+        raise StateError(str(error).replace(str(place), str(source))) from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -1,14 +1,14 @@
 """`edge-es study noise`, `sequence`, `alarms` and `poison`: further experiments, whose records are not made twice."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import AsJson, Settings, print_json, print_table, tree
+from service.cli.options import AsJson, Settings, print_table, show, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,12 @@ def _base(config: Any) -> "Base":
     return load_base(config.model)
 
 
+def _require_known(option: str, given: list[str] | None, known: Iterable[str]) -> None:
+    for one in given or ():
+        if one not in known:
+            raise typer.BadParameter(f"'{one}' is none of {', '.join(known)}", param_hint=option)
+
+
 def noise(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Learning steps; default: 1000, of the honest stream 200.")
@@ -77,10 +83,7 @@ def noise(
             done = sum(one["run"]["steps"] for one in records)
             records.append(kept_run(base, run, out, lambda step, state, done=done: say(done + step, state)))  # type: ignore[misc]
     found = summary(records)
-    if as_json:
-        print_json({"runs": found})
-    else:
-        print_table(COLUMNS, rows(found), title=f"records, with every step: {out}")
+    show({"runs": found}, as_json, lambda: print_table(COLUMNS, rows(found), title=f"records, with every step: {out}"))
 
 
 def sequence(
@@ -117,10 +120,7 @@ def sequence(
 
             records.append(kept_course(base, Course(one, *shape), out, told))
     found = summary(records)
-    if as_json:
-        print_json({"runs": found})
-    else:
-        print_table(COLUMNS, rows(found), title=f"records, phase by phase: {out}")
+    show({"runs": found}, as_json, lambda: print_table(COLUMNS, rows(found), title=f"records, phase by phase: {out}"))
 
 
 def alarms(
@@ -144,9 +144,7 @@ def alarms(
     from edge_es.study.alarms import Trial, kept_trials
     from edge_es.study.known import KINDS, Wanted
 
-    for one in kind or ():
-        if one not in KINDS:
-            raise typer.BadParameter(f"'{one}' is none of {', '.join(KINDS)}", param_hint="--kind")
+    _require_known("--kind", kind, KINDS)
     over = tree(settings or [])
     config = load(None, over)
     kinds = [one for one in KINDS if not kind or one in kind]
@@ -158,10 +156,7 @@ def alarms(
             lost = f"true loss {record['lost']:.4f}"
             say(len(records), f"{trial.name}: {lost}, dropped: {', '.join(record['dropped']) or 'none'}")
     found = summary(records, Limits(config.probes.tolerance, config.probes.alpha))
-    if as_json:
-        print_json(found)
-    else:
-        print_table(COLUMNS, rows(found), title=f"records: {out}")
+    show(found, as_json, lambda: print_table(COLUMNS, rows(found), title=f"records: {out}"))
 
 
 def poison(
@@ -190,10 +185,8 @@ def poison(
     from edge_es.study.poison import ATTACKS, POISONED, kept_run, runs
     from edge_es.study.poison_report import COLUMNS, rows, summary
 
-    for option, given, known in (("--stream", stream, POISONED), ("--attack", attack, ATTACKS)):
-        for one in given or ():
-            if one not in known:
-                raise typer.BadParameter(f"'{one}' is none of {', '.join(known)}", param_hint=option)
+    _require_known("--stream", stream, POISONED)
+    _require_known("--attack", attack, ATTACKS)
     streams = [one for one in POISONED if not stream or one in stream]
     attacks = [one for one in ATTACKS if one in (attack or ["skill"])]
     over = tree(settings or [])
@@ -205,7 +198,10 @@ def poison(
             done = len(records)
             records.append(kept_run(base, run, out, lambda spent, state, done=done: say(done + spent, state)))  # type: ignore[misc]
     found = summary(records)
-    if as_json:
-        print_json({"runs": found})
-    else:
-        print_table(COLUMNS, rows(found), title=f"records: {out}; clipped: of what is wrong / of what is right")
+    show(
+        {"runs": found},
+        as_json,
+        lambda: print_table(
+            COLUMNS, rows(found), title=f"records: {out}; clipped: of what is wrong / of what is right"
+        ),
+    )

@@ -2,13 +2,14 @@
 
 const KEY = "edge-es-token";
 
-/** Takes the token out of the address, so that it is in no bookmark and over nobody's shoulder. */
+/** Takes the token out of the address, so that it is in no bookmark and over nobody's shoulder. Was there one? */
 export function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (given) {
     sessionStorage.setItem(KEY, given);
     history.replaceState(null, "", location.pathname);
   }
+  return Boolean(given);
 }
 
 export const token = () => sessionStorage.getItem(KEY);
@@ -25,11 +26,16 @@ export function headers(more = {}) {
   return token() ? { ...more, Authorization: `Bearer ${token()}` } : more;
 }
 
-/** A response that is good. Raises Refused with the daemon's own words. */
+/** A response that is good. Raises Refused with the daemon's own words, and Error where none answers. */
 export async function open(path, { method = "GET", body, signal, more } = {}) {
   const sent = body === undefined ? {} : { body: JSON.stringify(body) };
   const type = body === undefined ? {} : { "Content-Type": "application/json" };
-  const answer = await fetch(path, { method, headers: headers({ ...type, ...more }), signal, ...sent });
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers: headers({ ...type, ...more }), signal, ...sent });
+  } catch {
+    throw new Error("The daemon does not answer. Is it running?");
+  }
   if (!answer.ok) {
     let message = `${answer.status} ${answer.statusText}`;
     try {

@@ -5,7 +5,7 @@ import { $, h, say, thumb } from "./dom.js";
 
 let model = null;
 let mayTeach = false;
-let turns = []; // what was said so far, for "go on from above"
+let turns = []; // what was said so far, for "go on from above"; an answer that is corrected is changed in its place
 
 export function setUp() {
   $("ask").addEventListener("submit", (event) => {
@@ -48,12 +48,13 @@ async function ask() {
   try {
     const said = await Promise.all(wanted.map(([name, number]) => stream(name, number, messages, answers)));
     const first = said[0][0];
-    turns = [...messages, { role: "assistant", content: first.text }];
-    if (said[0].length === 2) choice(said[0], answers);
-    else for (const one of said.flat()) judge(one);
+    const last = { role: "assistant", content: first.text };
+    turns = [...messages, last];
+    if (said[0].length === 2) choice(said[0], answers, last);
+    else for (const one of said.flat()) judge({ ...one, turn: last });
   } catch (error) {
-    if (!(error instanceof Refused)) say($("link"), "reconnecting");
     answers.append(h("p", { class: "failed", role: "alert" }, error.message));
+    $("question").value ||= text; // to be sent again
   }
   turn.setAttribute("aria-busy", "false");
   $("send").disabled = false;
@@ -96,7 +97,7 @@ function judge(answer) {
   const place = answer.card.querySelector(".judge");
   if (!mayTeach || answer.anchor) return;
   const button = (label, text, value) =>
-    h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: () => teach(place, answer, "thumbs", value, `You liked it.`, `You did not like it.`) }, text);
+    h("button", { type: "button", class: "quiet", "aria-label": label, title: label, onclick: () => teach(place, answer, "thumbs", value, value ? "You liked it." : "You did not like it.") }, text);
   place.replaceChildren(
     button("Good answer", thumb(true), true),
     button("Bad answer", thumb(false), false),
@@ -111,40 +112,46 @@ function edit(place, answer) {
     h("div", { class: "editor" }, area,
       h("div", { class: "row end" },
         h("button", { type: "button", class: "quiet", onclick: () => judge(answer) }, "Cancel"),
-        h("button", { type: "button", class: "primary", onclick: () => area.value.trim() && teach(place, answer, "demonstration", area.value.trim(), "It was shown your answer.") }, "Teach this"))),
+        h("button", { type: "button", class: "primary", onclick: async () => {
+          const better = area.value.trim();
+          if (better && await teach(place, answer, "demonstration", better, "It was shown your answer.")) answer.turn.content = better;
+        } }, "Teach this"))),
   );
   area.focus();
 }
 
-/** Which of two answers is better. */
-function choice(both, place) {
+/** Which of two answers is better. turn: of the conversation, which goes on with the better one. */
+function choice(both, place, turn) {
   if (!mayTeach) return;
   if (both[0].text === both[1].text) {
     place.append(h("p", { class: "muted all" }, "Both answers are the same: there is nothing to choose."));
     return;
   }
   both.forEach((one, i) => {
-    const pick = h("button", { type: "button", class: "pick", onclick: () => {
+    const pick = h("button", { type: "button", class: "pick", onclick: async () => {
       const value = { chosen: one.text, rejected: both[1 - i].text };
+      if (!await teach(one.card.querySelector(".judge"), one, "preference", value, "You chose this one.", place)) return;
       one.card.classList.add("chosen");
       both[1 - i].card.querySelector(".judge").replaceChildren();
-      turns = [...turns.slice(0, -1), { role: "assistant", content: one.text }];
-      teach(one.card.querySelector(".judge"), one, "preference", value, "You chose this one.");
+      turn.content = one.text;
     } }, "This one is better");
     one.card.querySelector(".judge").replaceChildren(pick);
   });
 }
 
-async function teach(place, answer, metric, value, yes, no = yes) {
-  const said = h("p", { class: "thanks", role: "status" });
+/** Sends a lesson, once; was it taken? Where it was not, what can be pressed and what was written stay. */
+async function teach(place, answer, metric, value, thanks, all = place) {
+  const buttons = [...all.querySelectorAll("button")];
+  for (const one of buttons) one.disabled = true;
+  place.querySelector(".failed")?.remove();
   try {
     const body = { inference_id: answer.id, metric_name: metric, value, tags: { source: "dashboard" } };
     const { feedback_id: id } = await post("/v1/feedback", body);
-    said.dataset.id = id;
-    said.textContent = `${value === false ? no : yes} That is a lesson now.`;
+    place.replaceChildren(h("p", { class: "thanks", role: "status", "data-id": id }, `${thanks} That is a lesson now.`));
+    return true;
   } catch (error) {
-    said.classList.add("failed");
-    said.textContent = error.message;
+    for (const one of buttons) one.disabled = false;
+    place.append(h("p", { class: "failed", role: "alert" }, error.message));
+    return false;
   }
-  place.replaceChildren(said);
 }

@@ -15,6 +15,8 @@ const LONGEST_REST = 10000; // ms, after refusals
 const NEWS = 30; // lines kept
 const PATIENCE = 1000; // ms that the stream may take to stand before the page is filled without it
 
+const STALE = "The token of this page is not valid any more: open it anew by edge-es dashboard. Until then you can look and chat.";
+
 let trusted = false;
 let range = 0; // how many of the newest versions are shown; 0: all
 let newest = 0;
@@ -86,15 +88,33 @@ function heard(kind, data) {
   refresh();
 }
 
-function linked(stands) {
+async function linked(stands) {
   const link = $("link");
   link.dataset.stands = String(stands);
   say(link, stands ? "live" : "reconnecting");
-  if (stands) refresh(); // what happened before the stream stood is in what is read now
+  if (!stands) return;
+  await trust(); // at the first try the daemon may have been away
+  refresh(); // what happened before the stream stood is in what is read now
+}
+
+/** Asks whether the token opens what only its holders may change. */
+async function trust() {
+  if (trusted || !token()) return;
+  try {
+    await get("/v1/feedback?limit=1"); // the least that only its holders may read
+    trusted = true;
+    controls.allow(trusted);
+  } catch (error) {
+    if (error.status !== 401 && error.status !== 403) return;
+    forget();
+    say($("locked"), STALE);
+  }
 }
 
 async function begin() {
   takeToken();
+  // The address of `edge-es dashboard` in a tab that has the page already: a browser only moves within the page.
+  addEventListener("hashchange", () => takeToken() && location.reload());
   queue.setUp();
   controls.setUp();
   chat.setUp();
@@ -105,17 +125,7 @@ async function begin() {
       refresh();
     });
   }
-  if (token()) {
-    try {
-      await get("/v1/feedback?limit=1"); // the least that only its holders may read
-      trusted = true;
-    } catch (error) {
-      if (error.status === 401 || error.status === 403) {
-        forget();
-        trouble({ status: error.status, message: "The token of this page is not valid any more; open it anew by edge-es dashboard." });
-      }
-    }
-  }
+  await trust();
   controls.allow(trusted);
   follow(heard, linked).catch(trouble);
   await new Promise((done) => setTimeout(done, PATIENCE));

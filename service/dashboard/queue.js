@@ -75,7 +75,13 @@ async function show() {
     return;
   }
   const number = ++asked;
-  const rows = await page(null);
+  let rows;
+  try {
+    rows = await page(null);
+  } catch (error) {
+    if (number === asked) place.replaceChildren(h("p", { class: "failed", role: "alert" }, error.message));
+    return;
+  }
   if (number !== asked) return;
   const focused = document.activeElement?.closest?.("#queue li")?.dataset.id;
   place.replaceChildren();
@@ -92,10 +98,16 @@ const page = async (after) => (await get(`/v1/feedback?newest=true&state=${state
 function more(rows) {
   if (rows.length < PAGE) return;
   const button = h("button", { type: "button", class: "quiet", onclick: async () => {
-    const next = await page(rows.at(-1).id);
-    button.remove();
-    $("queue").querySelector("ul").append(...next.map(entry));
-    more(next);
+    button.disabled = true;
+    try {
+      const next = await page(rows.at(-1).id);
+      button.remove();
+      $("queue").querySelector("ul").append(...next.map(entry));
+      more(next);
+    } catch (error) {
+      button.disabled = false;
+      button.after(h("p", { class: "failed", role: "alert" }, error.message));
+    }
   } }, "Older ones");
   $("queue").append(button);
 }
@@ -143,15 +155,20 @@ async function tell(line, body) {
 
 export function last(input) {
   if (!input) return null;
-  return input.prompt ?? input.text ?? input.messages?.at(-1)?.content ?? null;
+  const said = input.prompt ?? input.text ?? input.messages?.at(-1)?.content ?? null;
+  return Array.isArray(said) ? said.map((part) => part.text ?? "").join("") : said;
 }
 
 async function doIt(act, row, place) {
+  const buttons = [...place.querySelectorAll("button")];
+  for (const one of buttons) one.disabled = true;
   try {
     await post(`/v1/feedback/${row.id}/${act}`);
     place.remove();
     $("queue").focus();
   } catch (error) {
+    for (const one of buttons) one.disabled = false;
+    place.querySelector(".failed")?.remove();
     place.append(h("p", { class: "failed", role: "alert" }, error.message));
   }
 }

@@ -75,6 +75,7 @@ function lesson(one) {
         await post(`/v1/feedback/${one.id}/retry`);
         event.target.replaceWith(h("p", { class: "thanks", role: "status" }, "It waits to be learned again."));
       } catch (error) {
+        event.target.disabled = false;
         place.append(h("p", { class: "failed", role: "alert" }, error.message));
       }
     } }, "Try again"));

@@ -51,7 +51,7 @@ def send(daemon: Daemon, bodies: Sequence[dict[str, Any]]) -> None:
 
 
 def probe(daemon: Daemon) -> Round:
-    """Probes the served version now; its round."""
+    """Probes the served version now; its round. Raises EdgeError where there is none."""
     post(daemon, "/v1/probes/run")
     version = served(daemon)
     found = [r for r in rounds(get(daemon, "/v1/retention")["retention"]) if r.version == version]

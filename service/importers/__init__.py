@@ -5,11 +5,12 @@ can be sent. It opens no file and no connection.
 """
 
 import csv
+import io
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from edge_es.errors import InputError
 
@@ -37,7 +38,8 @@ class Converted:
     refusals: list[dict[str, Any]] = field(default_factory=list)
 
 
-Format = Callable[[str], Iterator[Row]]
+Metrics = Mapping[str, Literal["boolean", "float"]]  # name -> type, of the metrics that the daemon has
+RAGGED = "it has more or fewer cells than the head; texts with a comma stand in quotes"
 
 
 def convert(rows: Iterator[Row], source: str) -> Converted:
@@ -52,7 +54,11 @@ def convert(rows: Iterator[Row], source: str) -> Converted:
         if row.body is None:
             found.refusals.append({"line": row.number, "message": row.refusal or "nothing that can be sent"})
             continue
-        body = {**row.body, "tags": {"source": source, **row.body.get("tags", {})}}
+        tags = row.body.get("tags") or {}
+        if not isinstance(tags, dict):
+            found.refusals.append({"line": row.number, "message": "`tags` must be an object of texts"})
+            continue
+        body = {**row.body, "tags": {"source": source, **tags}}
         said = json.dumps([row.key, row.body], sort_keys=True, ensure_ascii=False)
         body.setdefault("id", str(uuid.uuid5(NAMESPACE, f"{source}\n{said}")))
         if body["id"] not in seen:
@@ -64,15 +70,17 @@ def convert(rows: Iterator[Row], source: str) -> Converted:
 def records(text: str) -> Iterator[tuple[int, Any]]:
     """The objects of a JSON list, of JSON Lines, or of a CSV with a head, whichever the text is; with their places.
 
-    Of an object {"data": [...]} (a page of an API) those of the list. Broken lines come as ValueErrors.
-    Raises InputError for what is none of them.
+    Of an object {"data": [...]} (a page of an API) those of the list. Broken lines, and rows of a table that have more
+    or fewer cells than its head, come as ValueErrors. Raises InputError for what is none of them.
     """
     start = text.lstrip("\ufeff \t\r\n")[:1]
     if start == "[" or (start == "{" and _is_one(text)):
         try:
-            found = json.loads(text.lstrip("\ufeff"))
+            found = json.loads(text.lstrip("\ufeff"), parse_constant=_refused)
         except json.JSONDecodeError as error:
             raise InputError(f"no JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        except ValueError as error:
+            raise InputError(str(error)) from None
         found = found.get("data", [found]) if isinstance(found, dict) else found
         if not isinstance(found, list):
             raise InputError('a JSON file must hold a list of objects, or {"data": [...]}')
@@ -81,16 +89,25 @@ def records(text: str) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(text.lstrip("\ufeff").split("\n"), 1):
             if line.strip():
                 try:
-                    yield number, json.loads(line)
+                    yield number, json.loads(line, parse_constant=_refused)
                 except json.JSONDecodeError as error:
                     yield number, ValueError(f"no JSON: {error.msg} at character {error.pos + 1}")
+                except ValueError as error:
+                    yield number, error
     elif start:
-        reader = csv.DictReader(text.lstrip("\ufeff").splitlines(keepends=True), strict=True)
+        # Not str.splitlines: a text may hold line ends that are none to CSV, such as U+2028.
+        reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff"), newline=""), strict=True)
         try:
             for row in reader:
-                yield reader.line_num, {key: value for key, value in row.items() if key is not None}
+                whole = None not in row and None not in row.values()
+                yield reader.line_num, row if whole else ValueError(RAGGED)
         except csv.Error as error:
             raise InputError(f"line {reader.line_num}: no CSV: {error}") from None
+
+
+def _refused(name: str) -> float:
+    """NaN and the infinities, which Python's parser would take."""
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _is_one(text: str) -> bool:

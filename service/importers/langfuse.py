@@ -10,20 +10,22 @@ texts are not in it. So
 
 | data type | an event |
 | --- | --- |
+| any, named as a metric of its type that is configured | that metric |
 | BOOLEAN | `thumbs` |
-| NUMERIC, named as a metric that is configured | that metric |
 | NUMERIC, any other | `rating`, if it lies between -1 and 1 |
 | TEXT, and every `comment` | a comment |
 | CATEGORICAL | `thumbs` for labels such as good and bad; others are refused |
 """
 
 import json
+import math
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from service.importers import Row, records
+from service.importers import Metrics, Row, records
 
 GOOD = frozenset(
     {"good", "positive", "correct", "helpful", "yes", "true", "thumbs_up", "thumbsup", "up", "like", "pass"}
@@ -36,8 +38,8 @@ _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 Texts = Mapping[str, tuple[dict[str, Any], str]]
 
 
-def read(text: str, traces: str | None = None, metrics: frozenset[str] = frozenset()) -> Iterator[Row]:
-    """The rows of an export. metrics: names that the daemon has; a score of that name is one of it."""
+def read(text: str, traces: str | None = None, metrics: Metrics = MappingProxyType({})) -> Iterator[Row]:
+    """The rows of an export. metrics: those that the daemon has; a score of such a name and type is one of it."""
     known = _texts(traces) if traces is not None else {}
     for number, score in records(text):
         if not isinstance(score, dict):
@@ -84,30 +86,41 @@ def _inference(one: str) -> str | None:
     return str(uuid.UUID(compact)) if _HEX.fullmatch(compact) else None
 
 
-def _said(row: Mapping[str, Any], metrics: frozenset[str]) -> Iterator[tuple[str, Any]]:
+def _said(row: Mapping[str, Any], metrics: Metrics) -> Iterator[tuple[str, Any]]:
     kind, name = str(row.get("data_type") or "NUMERIC").upper(), str(row.get("name"))
+    thumbs = name if metrics.get(name) == "boolean" else "thumbs"
     label = str(row.get("string_value") or "").strip()
     if kind == "TEXT":
         if label:
             yield "comment", label
     elif kind == "BOOLEAN":
-        yield name if name in metrics else "thumbs", _is_true(row, label)
+        yield thumbs, _is_true(row, label)
     elif kind == "CATEGORICAL":
         word = label.lower().replace(" ", "_").replace("-", "_")
         if word not in GOOD | BAD:
             raise ValueError(f"category '{label}' says neither good nor bad; known are {', '.join(sorted(GOOD | BAD))}")
-        yield name if name in metrics else "thumbs", word in GOOD
+        yield thumbs, word in GOOD
     else:
-        try:
-            value = float(row.get("value"))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise ValueError(f"value {row.get('value')!r} is no number") from None
-        if name not in metrics and not -1 <= value <= 1:
-            raise ValueError(f"{name} = {value:g} is outside -1..1; configure [metrics.{name}] with its range")
-        yield name if name in metrics else "rating", value
+        yield _numeric(row, name, metrics)
     comment = row.get("comment")
     if isinstance(comment, str) and comment.strip():
         yield "comment", comment.strip()
+
+
+def _numeric(row: Mapping[str, Any], name: str, metrics: Metrics) -> tuple[str, bool | float]:
+    try:
+        value = float(row.get("value"))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"value {row.get('value')!r} is no number")
+    if metrics.get(name) == "boolean" and value in (0, 1):
+        return name, value == 1
+    if metrics.get(name) == "float":
+        return name, value
+    if not -1 <= value <= 1:
+        raise ValueError(f"{name} = {value:g} is outside -1..1; configure [metrics.{name}] with its range")
+    return "rating", value
 
 
 def _is_true(row: Mapping[str, Any], label: str) -> bool:

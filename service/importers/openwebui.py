@@ -14,7 +14,7 @@ among models are ratings of that model's answer like all others.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from service.importers import Row, records
 
@@ -47,6 +47,9 @@ def _rating(entry: Any) -> tuple[dict[str, Any], str, str]:
     """(body, the message that is answered, the answer). Raises ValueError that says what is missing."""
     if not isinstance(entry, dict):
         raise ValueError(str(entry) if isinstance(entry, ValueError) else "an entry is a JSON object")
+    for key in ("data", "meta", "snapshot"):
+        if not isinstance(entry.get(key) or {}, dict):
+            raise ValueError(f"`{key}` is no JSON object, which Open WebUI writes there")
     if entry.get("type", "rating") != "rating":
         raise ValueError(f"a feedback of type '{entry['type']}' is no rating")
     data, meta = entry.get("data") or {}, entry.get("meta") or {}
@@ -84,9 +87,16 @@ def _messages(entry: Mapping[str, Any]) -> Messages:
         history = at.get("history")
         if isinstance(history, dict) and isinstance(history.get("messages"), dict | list):
             found = history["messages"]
-            return found if isinstance(found, dict) else {str(one.get("id")): one for one in found}
-        at = at.get("chat") or {}
+            named = found.items() if isinstance(found, dict) else [(one.get("id"), one) for one in found if _is(one)]
+            return {str(key): one for key, one in named if _is(one)}
+        at = at.get("chat")
+        if not _is(at):
+            break
     return {}
+
+
+def _is(one: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(one, dict)
 
 
 def _above(messages: Messages, message: Mapping[str, Any]) -> list[dict[str, str]]:

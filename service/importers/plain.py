@@ -10,15 +10,17 @@ was served |
 | prompt, comment | comment |
 
 `messages` (a list of role and content, in CSV as JSON) may stand for prompt. `metric` names another metric than thumbs
-and rating, `source` a tag, `id` a UUID of one's own. In a JSON Lines file, lines that are bodies of `POST /v1/feedback`
-already are left as they are.
+and rating, of whose type the rating is then read; `source` a tag, `id` a UUID of one's own. In a JSON Lines file, lines
+that are bodies of `POST /v1/feedback` already are left as they are.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from service.importers import Row, records
+from service.importers import Metrics, Row, records
 
 COLUMNS = frozenset(
     {
@@ -39,8 +41,8 @@ COLUMNS = frozenset(
 UP, DOWN = frozenset({"true", "up", "yes", "good", "+1", "1"}), frozenset({"false", "down", "no", "bad", "-1"})
 
 
-def read(text: str) -> Iterator[Row]:
-    """The rows of a table."""
+def read(text: str, metrics: Metrics = MappingProxyType({})) -> Iterator[Row]:
+    """The rows of a table. metrics: those that the daemon has."""
     for number, row in records(text):
         if not isinstance(row, dict):
             yield Row(number, refusal=str(row) if isinstance(row, ValueError) else "a line is a JSON object")
@@ -48,12 +50,12 @@ def read(text: str) -> Iterator[Row]:
             yield Row(number, row)
         else:
             try:
-                yield Row(number, _body({key: value for key, value in row.items() if value not in (None, "")}))
+                yield Row(number, _body({key: one for key, one in row.items() if one not in (None, "")}, metrics))
             except ValueError as error:
                 yield Row(number, refusal=str(error))
 
 
-def _body(row: Mapping[str, Any]) -> dict[str, Any]:
+def _body(row: Mapping[str, Any], metrics: Metrics) -> dict[str, Any]:
     unknown = sorted(set(row) - COLUMNS)
     if unknown:
         raise ValueError(f"there is no column '{unknown[0]}'; known are {', '.join(sorted(COLUMNS))}")
@@ -62,7 +64,7 @@ def _body(row: Mapping[str, Any]) -> dict[str, Any]:
         told["id"] = row["id"]
     target = _target(row)
     if "rating" in row:
-        metric, value = _rating(row["rating"])
+        metric, value = _rating(row["rating"], metrics.get(str(row.get("metric"))))
         output = {"output": row["answer"]} if "input" in target and "answer" in row else {}
         if "input" in target and not output:
             raise ValueError("a rating needs the rated `answer`, or an inference_id")
@@ -97,14 +99,19 @@ def _target(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"input": {"messages": messages}}
 
 
-def _rating(value: Any) -> tuple[str, bool | float]:
-    """(thumbs or rating, value)."""
+def _rating(value: Any, kind: str | None) -> tuple[str, bool | float]:
+    """(thumbs or rating, value). kind: of the metric that is named; None: as the value looks."""
     if isinstance(value, bool):
         return "thumbs", value
     word = str(value).strip().lower()
-    if word in UP | DOWN:
+    if kind != "float" and word in UP | DOWN:
         return "thumbs", word in UP
+    if kind == "boolean" and word == "0":
+        return "thumbs", False
     try:
-        return "rating", float(word)
+        number = float(word)
     except ValueError:
-        raise ValueError(f"rating '{word[:40]}' is neither a number nor true or false") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"rating '{word[:40]}' is neither a number nor true or false")
+    return "rating", number

@@ -75,8 +75,62 @@ def test_without_the_token_it_reads_and_chats_and_changes_nothing(opened: Open, 
 
 def test_a_wrong_token_is_dropped_and_said(opened: Open) -> None:
     page = opened(token="wrong")
-    expect(page.locator("#trouble")).to_contain_text("edge-es dashboard")
+    expect(page.locator("#locked")).to_contain_text("not valid any more: open it anew by edge-es dashboard")
+    page.wait_for_timeout(1500)  # what is read anew meanwhile must not hide it
+    expect(page.locator("#locked")).to_be_visible()
     assert page.evaluate("() => sessionStorage.length") == 0
+
+
+def test_the_address_with_the_token_opens_a_tab_that_has_the_page_already(opened: Open, past: Past) -> None:
+    page = opened(token=None)
+    page.goto(f"{past.live.url}/#token={past.token}")
+    page.wait_for_selector("#control:visible")
+    assert page.url == f"{past.live.url}/"
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")  # another fragment is no token
+    expect(page.locator("#control")).to_be_visible()
+
+
+def test_a_lesson_that_is_refused_is_not_lost(opened: Open, past: Past) -> None:
+    page = opened()
+    answer = ask(page, "Reverse planet.")
+    answer.get_by_role("button", name="Edit the answer").click()
+    answer.get_by_label("The answer as it should be").fill("tenalp, of course")
+    error = {"error": {"message": "the disk is full", "type": "x", "param": None, "code": None}}
+    page.route("**/v1/feedback", lambda route: route.fulfill(status=401, json=error))
+    answer.get_by_role("button", name="Teach this").click()
+    expect(answer.locator(".failed")).to_have_text("the disk is full")
+    expect(answer.get_by_label("The answer as it should be")).to_have_value("tenalp, of course")
+    page.unroute("**/v1/feedback")
+    answer.get_by_role("button", name="Teach this").click()
+    assert fate(past, page)["feedback"]["value"] == "tenalp, of course"
+    expect(answer.locator(".failed")).to_have_count(0)
+
+
+def test_a_talk_goes_on_with_what_was_corrected_and_chosen(opened: Open, past: Past) -> None:
+    """The choice of an earlier turn once replaced the newest answer."""
+    page = opened()
+    page.locator("#keep").check(force=True)
+    asked: list[list[dict[str, str]]] = []
+    page.on("request", lambda one: asked.append(one.post_data_json["messages"]) if "completions" in one.url else None)
+    for _ in range(6):
+        page.locator("#keep").uncheck(force=True)
+        both = ask(page, "Tell me about the sea and the old town.", "two")
+        texts = [both.nth(i).locator(".text").inner_text() for i in range(2)]
+        if texts[0] != texts[1]:
+            break
+    page.locator("#keep").check(force=True)
+    answer = ask(page, "Reverse planet.")
+    both.nth(1).get_by_role("button", name="This one is better").click()
+    fate(past, page)
+    answer.get_by_role("button", name="Edit the answer").click()
+    answer.get_by_label("The answer as it should be").fill("tenalp")
+    answer.get_by_role("button", name="Teach this").click()
+    expect(answer.locator(".thanks")).to_contain_text("It was shown your answer")
+    ask(page, "And garden?")
+    assert [one["content"].strip() for one in asked[-1]] == [
+        *("Tell me about the sea and the old town.", texts[1].strip(), "Reverse planet.", "tenalp", "And garden?")
+    ]
 
 
 def test_thumbs_and_an_edited_answer_become_lessons_and_are_reviewed(opened: Open, past: Past) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from edge_es.errors import StateError
 from service.cli import dashboard, retention_watch
 from service.cli.address import Daemon
 from service.cli.main import app
@@ -71,6 +72,27 @@ def test_retention_is_drawn_as_png_and_svg_the_same_each_time(folder: Path, tmp_
     assert "no suite 'nope'" in unknown.stderr and "add" in unknown.stderr
 
 
+def test_a_picture_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("retention", "plot", str(tmp_path / "file" / "kept"), "--state-dir", str(folder), status=1)
+    assert "kept cannot be written: " in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_place_for_the_door_the_token_stays_out_of_the_list_of_processes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
+    monkeypatch.delenv("EDGE_ES_TOKEN", raising=False)
+    (folder / dashboard.DOOR).mkdir()
+    address = f"http://127.0.0.1:8420/#token={'a' * 43}"
+    assert run("dashboard", "--url", "http://127.0.0.1:8420", "--state-dir", str(folder)).stdout.strip() == address
+    monkeypatch.setenv("EDGE_ES_TOKEN", "a" * 43)
+    nowhere = str(folder / "nowhere")
+    assert run("dashboard", "--url", "http://127.0.0.1:8420", "--state-dir", nowhere).stdout.strip() == address
+    assert opened == []
+
+
 def test_the_colours_are_the_pages() -> None:
     from service.cli import retention_plot
 
@@ -91,6 +113,25 @@ def test_watch_tells_each_result_once(folder: Path) -> None:
         yield from ([row], [row], [row, {**row, "at": "u"}])
 
     assert [row and row["at"] for row in retention_watch.fresh(looks())] == ["t", None, None, "u", None]
+
+
+def test_watch_waits_for_a_daemon_that_starts_anew() -> None:
+    looks = iter([1, StateError("no daemon answers"), StateError("no daemon answers"), 2])
+
+    def look() -> int:
+        found = next(looks)
+        if isinstance(found, StateError):
+            raise found
+        return found
+
+    seen = retention_watch.patient(look, 0.0)
+    assert [next(seen), next(seen)] == [1, 2]
+
+    def refused() -> int:
+        raise StateError("there is no state folder")
+
+    with pytest.raises(StateError):
+        next(retention_watch.patient(refused, 0.0))
 
 
 def test_the_live_table_shows_the_newest_and_its_past() -> None:

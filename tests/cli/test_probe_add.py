@@ -68,6 +68,22 @@ def test_a_wrong_table_is_named(folder: Path, tmp_path: Path, text: str, told: s
     assert not (folder / "probes").exists()
 
 
+def test_a_name_that_a_configured_suite_has_is_refused(folder: Path, tmp_path: Path) -> None:
+    """It was taken, and the daemon then refused to start."""
+    file = tmp_path / "facts.jsonl"
+    file.write_text('{"prompt": "a", "answer": "b"}\n')
+    told = add(file, "--preview", 0, status=1)
+    assert "there is a suite 'facts' already" in told and "rename" in told and not (folder / "probes").exists()
+    (tmp_path / "c.toml").write_text("[probes]\nsuites = []\n")
+    add(file, "--preview", 0, "--config", tmp_path / "c.toml")
+
+
+def test_a_folder_that_takes_no_suite_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (folder / "probes").write_text("")
+    (tmp_path / "one.jsonl").write_text('{"prompt": "a", "answer": "b"}\n')
+    assert "one.jsonl cannot be written: " in add(tmp_path / "one.jsonl", "--preview", 0, status=1)
+
+
 def test_another_suite_of_the_name_and_a_missing_file_are_refused(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "one.jsonl"
     file.write_text('{"prompt": "a", "answer": "b"}\n')

@@ -151,6 +151,7 @@ def test_probe_run_and_rollback_and_verify(served: Served) -> None:
     assert {row["version"] for row in rows} == {newest}
     assert {row["suite"] for row in rows} >= {"sums"}
     assert any(row["suite"] == "sums" for row in cli("probe", "list", *where))
+    assert cli("probe", "list", *where) == served.get("/v1/probes")["suites"]
     assert cli("retention", "show", str(newest), "--items", *where)["items"]
     made = cli("rollback", "0", *where)
     assert made["target"] == 0

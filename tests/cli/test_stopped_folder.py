@@ -137,6 +137,27 @@ def test_retention_watch_ends_after_count(folder: Path) -> None:
     assert [json.loads(line)["version"] for line in lines] == [0, 0, 2, 2]
 
 
+def test_probe_list_has_suites_that_were_not_scored_yet(folder: Path) -> None:
+    with Store(folder) as store:
+        store.put_setting("suites", {"add": {"kind": "generation", "items": 4}, "sort": {"kind": "choice", "items": 7}})
+    rows = read(folder, "probe", "list")
+    assert [(row["suite"], row["kind"], row["items"], row["version"], row["verdict"]) for row in rows] == [
+        ("add", "generation", 4, 2, "dropped"),
+        ("add", "loglik", 4, 2, "dropped"),
+        ("sort", "choice", 7, None, None),
+    ]
+    assert [list(row) for row in rows] == [list(rows[0])] * 3
+    assert run(folder, "probe", "list").splitlines()[-1].split() == [
+        "sort",
+        "choice",
+        "7",
+        *"-----"[:4],
+        "not",
+        "scored",
+        "yet",
+    ]
+
+
 def test_diff_counts_what_lies_between(folder: Path) -> None:
     found = read(folder, "diff", "0", "2")
     assert found["versions"] == [1, 2]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.address import Daemon, is_loopback
+from edge_es.loopback import is_loopback
+from service.cli.address import Daemon
 from service.cli.target import find
 
 

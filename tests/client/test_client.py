@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edge_es.client import AsyncClient, Client, Refused, TooBusy, Unreachable, calls
+from edge_es.client import AsyncClient, Client, Refused, TooBusy, Unreachable, connection
 from tests.daemon.conftest import lines, roomy_folder  # noqa: F401
 from tests.daemon.live import Live, inside, merged, small
 
@@ -205,16 +205,52 @@ def test_the_token_and_the_address_are_found(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "tokens.json").write_text('{"chat": "c", "admin": "kept"}')
     monkeypatch.delenv("EDGE_ES_TOKEN", raising=False)
     monkeypatch.setenv("EDGE_ES_STATE__DIR", str(tmp_path))
-    found = calls.options(calls.URL, None, None, 1.0)
+    found = connection.options(connection.URL, None, None, 1.0)
     assert found["headers"] == {"Authorization": "Bearer kept"} and not found["trust_env"]
     for far in ("https://far.example", "http://127.example.org:8420"):  # nobody else is told this machine's token
         assert calls.options(far, None, None, 1.0)["headers"] == {} and calls.options(far, None, None, 1.0)["trust_env"]
     assert calls.options("https://far.example", None, tmp_path, 1.0)["headers"] == {"Authorization": "Bearer kept"}
     monkeypatch.setenv("EDGE_ES_TOKEN", "set")
-    assert calls.options("https://far.example", None, None, 1.0)["headers"] == {"Authorization": "Bearer set"}
-    assert calls.options("https://far.example", "given", None, 1.0)["trust_env"]
+    assert connection.options("https://far.example", None, None, 1.0)["headers"] == {"Authorization": "Bearer set"}
+    assert connection.options("https://far.example", "given", None, 1.0)["trust_env"]
     monkeypatch.setenv("EDGE_ES_URL", "http://127.0.0.1:9/")
-    assert calls.address(None) == "http://127.0.0.1:9"
+    assert connection.address(None) == "http://127.0.0.1:9"
+
+
+def test_the_folders_token_is_told_to_its_own_daemon_and_to_loopback_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokens.json").write_text('{"chat": "c", "admin": "kept"}')
+    (tmp_path / "daemon.json").write_text('{"pid": 1, "url": "http://192.0.2.7:8420"}')
+    monkeypatch.delenv("EDGE_ES_TOKEN", raising=False)
+
+    def told(url: str) -> bool:
+        return "Authorization" in connection.options(url, None, tmp_path, 1.0)["headers"]
+
+    assert all(map(told, ("http://localhost:1", "http://[::1]:8420", "http://192.0.2.7:8420")))
+    far = ("https://far.example", "http://127.evil.example:8420", "http://127.0.0.1@far.example", "http://192.0.2.7:1")
+    assert not any(map(told, far))
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", {"hello": 1}, [1], {"data": [{"id": "m"}]}])
+def test_another_server_is_one_line(scripted: Any, body: Any) -> None:
+    scripted.script[:] = [(200, {}, body)]
+    with Client(scripted.url, "t") as edge, pytest.raises(Unreachable, match="another server") as caught:
+        edge.status()
+    assert "\n" not in str(caught.value)
+    line = b'data: {"object": "chat.completion.chunk"}\n\ndata: no json\n\n'
+    scripted.script[:] = [(200, {"Content-Type": "text/event-stream"}, line)]
+    with Client(scripted.url, "t") as edge, pytest.raises(Unreachable, match="another server"):
+        list(edge.stream("hi", model="m"))
+
+
+def test_methods_show_what_they_take_and_say_what_they_do() -> None:
+    for kind in (Client, AsyncClient):
+        assert list(inspect.signature(kind.rate).parameters)[:3] == ["self", "of", "value"]
+        assert inspect.signature(kind.rollback).return_annotation is int
+        for name, one in inspect.getmembers(kind, inspect.isfunction):
+            assert name.startswith("_") or (inspect.getdoc(one) and one.__name__ == name), name
+    assert next(iter(inspect.signature(Client("http://127.0.0.1:9", "t").rate).parameters)) == "of"
 
 
 def test_both_clients_have_the_same_methods() -> None:

@@ -116,6 +116,19 @@ def test_a_loaded_model_keeps_its_weights_and_its_own_answers(tiny_folder: Path)
         edge_es.tune(model, prompts=["a"], reward=vowels)
 
 
+def test_what_was_learned_is_saved_in_each_form_and_in_no_other(tiny_folder: Path, tmp_path: Path) -> None:
+    """Any other word once wrote a PEFT adapter."""
+    base = load_tiny(tiny_folder, "nf4")
+    tuned = edge_es.tune(base, prompts=CHATS, reward=vowels, steps=2, max_tokens=4, config=SMALL, progress=False)
+    assert tuned.version > 0
+    for kind in ("peft", "merged", "delta"):
+        assert tuned.save(tmp_path / kind, kind).kind == kind
+    assert edge_es.read_delta(tmp_path / "delta").delta.sha256 == tuned.delta.sha256
+    with pytest.raises(InputError, match="kind 'gguf' is none; take one of peft, merged, delta"):
+        tuned.save(tmp_path / "other", "gguf")  # type: ignore[arg-type]
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_interruption_returns_what_was_learned(tiny_folder: Path) -> None:
     calls = 0
 

@@ -148,6 +148,20 @@ def test_on_a_terminal_a_key_rates_and_another_corrects(live: Live) -> None:
     assert values == [("thumbs", True), ("thumbs", False), ("demonstration", "a better one")]
 
 
+def test_ctrl_d_counts_before_a_key_is_waited_for() -> None:
+    """It comes while an answer is still written, and was lost: the talk did not end."""
+    code = "import time; from service.cli.keys import read_key; print('ready', flush=True); time.sleep(1)\n"
+    terminal = Terminal([sys.executable, "-c", code + "print('key', ord(read_key()))"])
+    try:
+        terminal.until("ready")
+        terminal.keys("\x04")
+        terminal.until("key 4")
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal.handle)
+
+
 def test_an_answer_of_several_lines_goes_to_the_editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     editor = tmp_path / "editor"
     editor.write_text(f"#!{sys.executable}\nimport sys; open(sys.argv[1], 'a').write('more')\n")

@@ -83,6 +83,12 @@ def test_an_import_of_a_second_daemon_replays_and_rolls_back(
         made = cli("import", "peft", str(tmp_path / "a"), *where)
         assert (made["version"], made["kind"]) == (1, "peft")
         assert [row["kind"] for row in live.versions()] == ["anchor", "import"]
+        cli("export", "delta", str(tmp_path / "nothing"), "--version", "0", *where)
+        refused = cli("import", "delta", str(tmp_path / "nothing"), *where, status=1)
+        assert "has learned nothing" in refused and "imports" not in refused
+        (tmp_path / "broken").mkdir()
+        refused = cli("import", "delta", str(tmp_path / "broken"), *where, status=1)
+        assert f"{tmp_path / 'broken'} holds no export" in refused and "imports" not in refused
         assert "rollback 0" in cli("import", "peft", str(tmp_path / "a"), *where, status=1)
         assert not list((state / "imports").iterdir())  # what was copied there is gone
         assert live.get("/v1/verify")["ok"] is True

@@ -47,6 +47,16 @@ def test_the_same_numbers_as_the_harness_s_own_model(ours: Any, theirs: Any) -> 
     assert first[1] == pytest.approx(second[1], rel=0.02)  # windows are a token shorter, so their edges lie elsewhere
 
 
+def test_the_harness_makes_one_by_its_name(ours: Any, tiny_folder: Path) -> None:
+    from lm_eval.api.registry import get_model
+
+    kind, wanted = get_model("edge-es"), {"ref": str(tiny_folder), "quantization": "none", "device": "cpu"}
+    by_text = kind.create_from_arg_string(",".join(f"{key}={value}" for key, value in wanted.items()))
+    more = {"batch_size": 1, "max_batch_size": None, "device": None}  # what simple_evaluate adds
+    for made in (by_text, kind.create_from_arg_obj(wanted, more)):
+        assert made.base.sha256 == ours.base.sha256
+
+
 def test_a_version_scores_otherwise_than_the_anchor(ours: Any) -> None:
     from edge_es.harness.model import EdgeLM
     from tests.contract.conftest import random_delta

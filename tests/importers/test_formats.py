@@ -117,7 +117,7 @@ def test_langfuse_scores_of_a_configured_metric_and_with_their_texts() -> None:
         {"id": "t3", "input": None, "output": "x"},
     ]
     lines = "\n".join(map(json.dumps, scores))
-    found = convert(langfuse.read(lines, json.dumps({"data": traces}), frozenset({"quality"})), "langfuse")
+    found = convert(langfuse.read(lines, json.dumps({"data": traces}), {"quality": "float"}), "langfuse")
     asked = {"messages": [{"role": "user", "content": "2+2?"}]}
     assert not found.refusals
     assert [(b["input"], b.get("output"), b["metric_name"], b["value"]) for _, b in found.bodies] == [
@@ -169,6 +169,64 @@ def test_plain_tables() -> None:
 def test_a_broken_file_is_refused_as_a_whole(text: str) -> None:
     with pytest.raises(InputError, match=r"JSON|CSV"):
         convert(plain.read(text), "jsonl")
+
+
+def test_a_row_of_a_table_is_taken_whole_or_refused() -> None:
+    """A comma outside quotes once made a lesson of half an answer, and U+2028 two rows of one."""
+    found = convert(plain.read("prompt,answer\nSay hello, please,hi\na\u2028b\x0c\x85c,d\nlonely\n"), "csv")
+    assert [(refusal["line"], "cells" in refusal["message"]) for refusal in found.refusals] == [(2, True), (4, True)]
+    ((number, body),) = found.bodies
+    assert (number, body["input"]["messages"][0]["content"], body["value"]) == (3, "a\u2028b\x0c\x85c", "d")
+
+
+def test_a_rating_is_read_by_the_type_of_its_metric() -> None:
+    table = "prompt,answer,rating,metric\na,b,1,stars\na,b,-1,stars\na,b,1,solved\na,b,0,solved\na,b,1,other\n"
+    found = convert(plain.read(table, {"stars": "float", "solved": "boolean"}), "csv")
+    said = [(body["metric_name"], body["value"]) for _, body in found.bodies]
+    assert said == [("stars", 1.0), ("stars", -1.0), ("solved", True), ("solved", False), ("other", True)]
+    assert [type(value) for _, value in said] == [float, float, bool, bool, bool]
+    scores = [
+        {"id": str(n), "trace_id": SERVED, "name": name, "data_type": kind, "value": value}
+        for n, (name, kind, value) in enumerate(
+            [("stars", "BOOLEAN", 1), ("solved", "NUMERIC", 1), ("solved", "BOOLEAN", 0), ("stars", "NUMERIC", 0.5)]
+        )
+    ]
+    found = convert(langfuse.read(json.dumps(scores), None, {"stars": "float", "solved": "boolean"}), "langfuse")
+    assert [(body["metric_name"], body["value"]) for _, body in found.bodies] == [
+        *(("thumbs", True), ("solved", True), ("solved", False), ("stars", 0.5))
+    ]
+
+
+def test_what_is_no_number_is_refused() -> None:
+    found = convert(plain.read('{"prompt": "a", "answer": "b", "rating": NaN}\n{"prompt": "a"}\n'), "jsonl")
+    assert "NaN is no JSON number" in found.refusals[0]["message"] and len(found.refusals) == 2
+    assert convert(plain.read("prompt,answer,rating\na,b,nan\na,b,inf\n"), "csv").bodies == []
+    with pytest.raises(InputError, match="NaN is no JSON number"):
+        convert(plain.read('[{"rating": NaN}]'), "jsonl")
+    score = {"id": "s", "trace_id": SERVED, "name": "stars", "value": "nan"}
+    found = convert(langfuse.read(json.dumps([score]), None, {"stars": "float"}), "langfuse")
+    assert "is no number" in found.refusals[0]["message"]
+
+
+ODD = [
+    {"data": "x"},
+    {"data": {"rating": 1}, "meta": "x"},
+    {"data": {"rating": 1}, "snapshot": [1]},
+    {"data": {"rating": 1}, "meta": {"message_id": "a"}, "snapshot": {"chat": "x"}},
+    {"data": {"rating": 1}, "meta": {"message_id": "a"}, "snapshot": {"history": {"messages": {"a": "x"}}}},
+    {"data": {"rating": 1}, "meta": {"message_id": "a"}, "snapshot": {"history": {"messages": [1, {"id": "b"}]}}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_entry_of_another_make_is_refused_by_itself(odd: dict[str, Any]) -> None:
+    found = convert(openwebui.read(json.dumps([odd, entry(GOOD, 1)])), "openwebui")
+    assert ([one["line"] for one in found.refusals], [number for number, _ in found.bodies]) == ([1], [2])
+
+
+def test_tags_that_are_no_object_are_refused() -> None:
+    row = {"input": {"prompt": "a"}, "metric_name": "comment", "value": "b", "tags": 5}
+    assert "tags" in convert(plain.read(json.dumps(row) + "\n"), "jsonl").refusals[0]["message"]
 
 
 def test_an_empty_file_says_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 from echo_daemon import Daemon, refused, use
 
 from edge_es import ledger
+from edge_es.probes.verdicts import SuiteResult
 from service.api import dashboard as page
 from service.api import events
 
@@ -173,6 +174,19 @@ def test_an_answer_is_found_by_its_inference_id(daemon: Daemon) -> None:
     found = daemon.client.get(f"/v1/inferences/{served['id']}").json()
     assert (found["input"], found["answers"][0]["text"], found["version"]) == ({"prompt": "echo"}, "echo", 0)
     refused(daemon.client.get("/v1/inferences/0190b0c3-7f2a-7c4e-9d5a-1f3b5c7d9e01"), 404, "id")
+
+
+def test_a_rollback_by_hand_is_told_as_one_whatever_had_dropped(daemon: Daemon) -> None:
+    """The picture and the story once said two things of it."""
+    use(daemon.store, [])
+    lost = SuiteResult(1, "capitals", "choice", 4, 0.5, 1.0, 0.5, 0.4, 0.6, "dropped", ledger.now())
+    daemon.store.save_probe(1, ledger.now(), [lost], {})
+    for reason, automatic in (("I forgot: try again", False), ("version 3 forgot: capitals at 0.500", True)):
+        ledger.rollback(daemon.store, 0, reason)
+        use(daemon.store, [])
+        newest = daemon.client.get("/v1/history").json()["rollbacks"][-1]
+        told = daemon.client.get(f"/v1/rollbacks/{newest['version']}").json()
+        assert (newest["automatic"], told["automatic"]) == (automatic, automatic)
 
 
 def test_the_story_of_what_is_no_rollback_is_not_told(daemon: Daemon) -> None:

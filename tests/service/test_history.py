@@ -117,6 +117,9 @@ def test_sentences_say_the_worst_first() -> None:
     assert sentences.forgotten([kept], 4, True) == ("no", "No. It is kept: a at 1.000.")
     assert sentences.forgotten([kept], 6, True)[1].endswith("Measured at version 4, 2 versions ago.")
     assert sentences.forgotten([kept, less], 4, True)[0] == "perhaps"
+    answer, text = sentences.forgotten([kept, less, gone], 5, True, back=5)
+    assert answer == "unknown" and text.startswith("It had: ") and "went back since" in text
+    assert sentences.forgotten([kept, less], 4, True, back=2)[0] == "perhaps"  # measured since
     answer, text = sentences.forgotten([kept, less, gone], 4, True)
     assert answer == "yes" and "c at 0.500" in text and "b at" not in text
     nothing = {"published": 0, "rejected": 0, "rollbacks": 0, "lessons": 0}

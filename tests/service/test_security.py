@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from edge_es.config import ServeSection
 from edge_es.errors import StateError
+from edge_es.loopback import is_loopback
 from service import api, security, tokens
 from service.app import ADMIN, CHAT, OPEN
-from service.security import allowed_hosts, is_loopback, parse_host
+from service.security import allowed_hosts, parse_host
 
 ASK = {"model": "pocket", "prompt": "a"}
 

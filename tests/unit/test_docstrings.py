@@ -1,13 +1,17 @@
 """Everything public says what it is; functions of tensors say their shapes, and the library's names their errors."""
 
 import ast
+import dataclasses
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import edge_es
+import edge_es.client
+import edge_es.export
 from edge_es.errors import EdgeError
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +74,59 @@ def test_a_public_function_of_tensors_says_their_shapes() -> None:
                 if not any(word in text for word in SHAPE):
                     silent.append(f"{path.relative_to(ROOT)}: {one.name}")
     assert silent == []
+
+
+def raised(one: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    """Names of the errors that a function raises by itself, not in functions inside it."""
+    waiting = [*one.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Definition):
+            continue
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            yield node.exc.func.id
+        waiting += [each for each in ast.iter_child_nodes(node) if isinstance(each, ast.stmt | ast.ExceptHandler)]
+
+
+def functions(node: ast.Module | ast.ClassDef, above: str = "") -> Iterator[tuple[ast.FunctionDef, str]]:
+    """Functions and methods for others, each with what its docstring and its class's say."""
+    for one in definitions(node):
+        text = f"{above} {ast.get_docstring(one) or ''}"
+        if isinstance(one, ast.ClassDef):
+            yield from functions(one, text)
+        elif isinstance(one, ast.FunctionDef):
+            yield one, text
+
+
+UNSAID = ("AssertionError", "NotImplementedError")  # what no caller has to reckon with
+SPOKEN = ("service/api/", "service/cli/")  # addresses and commands: their docstrings are for users, in the reference
+
+
+def test_a_public_function_that_raises_says_what() -> None:
+    silent = []
+    for path in SOURCES:
+        name = str(path.relative_to(ROOT))
+        if name.startswith(SPOKEN):
+            continue
+        for one, text in functions(ast.parse(path.read_text())):
+            missing = {error for error in raised(one) if error not in UNSAID and error[0].isupper()}
+            silent += [f"{name}: {one.name} raises {error}" for error in sorted(missing) if error not in text]
+    assert silent == []
+
+
+VALUES = [
+    (f"{place.__name__}.{name}", getattr(place, name))
+    for place in (edge_es, edge_es.client, edge_es.export)
+    for name in place.__all__
+    if dataclasses.is_dataclass(getattr(place, name))
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), VALUES, ids=[name for name, _ in VALUES])
+def test_a_value_of_the_library_says_what_each_of_its_fields_is(name: str, kind: type) -> None:
+    words = set(re.findall(r"\w+", inspect.getdoc(kind) or ""))
+    obvious = {"suite", "items"}
+    assert {field.name for field in dataclasses.fields(kind)} - words - obvious == set()
 
 
 @pytest.mark.parametrize("name", [one for one in edge_es.__all__ if one != "__version__"])

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service import sse
 from service.context import Context, Ctx
@@ -54,7 +56,22 @@ async def _stream(context: Context, reader: Reader) -> AsyncIterator[str]:
         ending.cancel()
         if waiting is not None:
             waiting.cancel()
-        context.news.leave(reader)
+
+
+class EventStream(StreamingResponse):
+    """The stream of one reader, whose place is free when it ends: were it before the first byte, too, where the
+    generator was never begun and so has no end of its own."""
+
+    def __init__(self, context: Context, reader: Reader) -> None:
+        super().__init__(_stream(context, reader), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+        self._leave = partial(context.news.leave, reader)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 @router.get("/v1/events", response_class=StreamingResponse, **documented(content=STREAM, parameters=[LAST]))
@@ -68,5 +85,4 @@ async def events(context: Ctx, request: Request) -> StreamingResponse:
     if not trusted and sum(not reader.trusted for reader in context.news.readers) >= STRANGERS:
         message = f"{STRANGERS} streams without the admin token are open; try again later, or send the token"
         raise ApiError(429, message, code="busy", headers={"Retry-After": "60"})
-    reader = context.news.read(request.headers.get("last-event-id"), trusted)
-    return StreamingResponse(_stream(context, reader), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
+    return EventStream(context, context.news.read(request.headers.get("last-event-id"), trusted))

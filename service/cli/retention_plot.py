@@ -36,7 +36,7 @@ def lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         if row["kind"] not in BESIDE and row["retention"] is not None:
             found.setdefault(row["suite"], []).append(row)
-    return dict(sorted(found.items(), key=lambda one: (one[0].startswith("learned-"), one[0])))
+    return dict(sorted(found.items(), key=lambda one: (is_learned(one[0]), one[0])))
 
 
 def draw(rows: Sequence[Row], rollbacks: Sequence[int], out: Path) -> list[Path]:
@@ -54,16 +54,17 @@ def draw(rows: Sequence[Row], rollbacks: Sequence[int], out: Path) -> list[Path]
     down = -(-len(lines) // columns)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            down, columns, figsize=(2.6 * columns + 0.6, 1.7 * down + 0.6), squeeze=False, sharex=True, sharey=True,
+            down, columns, figsize=(2.6 * columns + 0.6, 1.7 * down + 0.6), squeeze=False, sharex=True,
             layout="constrained",
         )  # fmt: skip
-        for axis, (suite, line) in zip(axes.flat, lines.items(), strict=False):
+        for place, (axis, (suite, line)) in enumerate(zip(axes.flat, lines.items(), strict=False)):
             _panel(axis, suite, line, rollbacks)
+            axis.set_ylim(limits(lines, is_learned(suite)))
+            axis.tick_params(
+                labelleft=place % columns == 0 or is_learned(suite), labelbottom=place + columns >= len(lines)
+            )
         for axis in list(axes.flat)[len(lines) :]:
             axis.set_visible(False)
-        ratios = [row[key] for line in lines.values() for row in line for key in ("retention", "ci_low", "ci_high")]
-        known = [ratio for ratio in ratios if ratio is not None]
-        axes.flat[0].set_ylim(min(LOW, *known) - 0.01, max(1.02, *known) + 0.01)
         figure.supxlabel("version", fontsize=9, color=MUTED)
         figure.supylabel("retention", fontsize=9, color=MUTED)
         paths = [out.with_name(f"{out.name}.{kind}") for kind in ("png", "svg")]
@@ -73,6 +74,19 @@ def draw(rows: Sequence[Row], rollbacks: Sequence[int], out: Path) -> list[Path]
             figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
         plt.close(figure)
     return paths
+
+
+def is_learned(suite: str) -> bool:
+    """Is the suite made of held-out feedback?"""
+    return suite.startswith("learned-")
+
+
+def limits(lines: Mapping[str, Sequence[Row]], learned: bool) -> tuple[float, float]:
+    """(lowest, highest) retention that all panels of prior suites show, or all of learned ones: those have few items at
+    first, and intervals so wide that nothing could be seen of the others."""
+    shown = [row for suite, line in lines.items() if is_learned(suite) == learned for row in line]
+    known = [row[key] for row in shown for key in ("retention", "ci_low", "ci_high") if row[key] is not None]
+    return min(LOW, *known) - 0.01, max(1.02, *known) + 0.01
 
 
 def _panel(axis: Any, suite: str, line: Sequence[Row], rollbacks: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from edge_es.errors import StateError
-from service.cli import dashboard, retention_watch
+from service.cli import dashboard, retention_plot, retention_watch
 from service.cli.address import Daemon
 from service.cli.main import app
 from tests.cli.state import fill
@@ -72,6 +72,13 @@ def test_retention_is_drawn_as_png_and_svg_the_same_each_time(folder: Path, tmp_
     assert "no suite 'nope'" in unknown.stderr and "add" in unknown.stderr
 
 
+def test_a_learned_suite_of_few_items_does_not_flatten_the_others() -> None:
+    sure = {"retention": 0.99, "ci_low": 0.98, "ci_high": 1.0}
+    lines = {"add": [sure], "learned-task": [{"retention": 1.0, "ci_low": 0.2, "ci_high": None}]}
+    assert retention_plot.limits(lines, learned=False) == pytest.approx((0.89, 1.03))
+    assert retention_plot.limits(lines, learned=True) == pytest.approx((0.19, 1.03))
+
+
 def test_a_picture_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run("retention", "plot", str(tmp_path / "file" / "kept"), "--state-dir", str(folder), status=1)
@@ -94,8 +101,6 @@ def test_without_a_place_for_the_door_the_token_stays_out_of_the_list_of_process
 
 
 def test_the_colours_are_the_pages() -> None:
-    from service.cli import retention_plot
-
     style = (Path(dashboard.__file__).parents[1] / "dashboard" / "style.css").read_text()
     light = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", style.partition("@media")[0]))
     for name in ("ink", "muted", "line", "accent", "bad"):

@@ -1,13 +1,17 @@
 """The page and what it asks for: who may read what, what news are told to whom, and what it costs with a long past."""
 
+import asyncio
 import json
 import re
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from echo_daemon import Daemon, refused, use
+from starlette.requests import Request
+from starlette.types import Message
 
 from edge_es import ledger
 from edge_es.probes.verdicts import SuiteResult
@@ -141,6 +145,26 @@ def test_streams_without_the_token_are_few(daemon: Daemon, monkeypatch: pytest.M
         time.sleep(0.02)
     with daemon.stranger.stream("GET", "/v1/events") as again:
         assert again.status_code == 200
+
+
+def test_a_stream_that_ends_before_it_began_is_no_reader(daemon: Daemon) -> None:
+    """A client that takes no more bytes and goes: what holds its place would hold it for ever."""
+
+    async def gone() -> int:
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            await asyncio.sleep(60)  # nothing can be written
+
+        scope = {"type": "http", "method": "GET", "path": "/v1/events", "headers": [], "query_string": b""}
+        request = Request({**scope, "app": SimpleNamespace(state=SimpleNamespace(context=daemon.context))})
+        response = await events.events(daemon.context, request)
+        assert len(daemon.context.news.readers) == 1
+        await response(request.scope, receive, send)
+        return len(daemon.context.news.readers)
+
+    assert asyncio.run(gone()) == 0
 
 
 # what only holders of the token may

@@ -47,6 +47,14 @@ def test_an_example_does_what_it_says(daemon: Daemon, name: str, said: str, sent
     assert kinds(daemon) == sent
 
 
+def test_the_lessons_are_taken(daemon: Daemon) -> None:
+    content = (EXAMPLES / "lessons.jsonl").read_bytes()
+    headers = {"Content-Type": "application/x-ndjson"}
+    found = daemon.client.post("/v1/feedback/batch", content=content, headers=headers).json()["results"]
+    assert len(found) == 64 and not [one for one in found if one.get("error")]
+    assert kinds(daemon) == ["demonstration"] * 64
+
+
 def test_the_first_one_has_about_ten_lines() -> None:
     lines = (EXAMPLES / "openai_client.py").read_text().splitlines()
     assert len([line for line in lines if line and not line.startswith(("import", '"""'))]) <= 10

@@ -33,9 +33,9 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
     with plt.rc_context(STYLE):
         for task in dict.fromkeys(record["cell"]["task"] for record in records):
             own = [record for record in records if record["cell"]["task"] == task]
-            found += _saved(_prior_against_new(own), folder / f"forgetting-{task}")
-            found += _saved(_norms(own, colours), folder / f"norm-{task}")
-            found += _saved(_sparsity(own, colours), folder / f"sparsity-{task}")
+            found += saved(_prior_against_new(own), folder / f"forgetting-{task}")
+            found += saved(_norms(own, colours), folder / f"norm-{task}")
+            found += saved(_sparsity(own, colours), folder / f"sparsity-{task}")
         plt.close("all")
     return found
 
@@ -135,7 +135,7 @@ def _colours(records: Sequence[Record]) -> dict[str, Any]:
     return {name: table((2 * at + at // 10) % 20) for at, name in enumerate(_names(records))}
 
 
-def _saved(figure: Any, path: Path) -> list[Path]:
+def saved(figure: Any, path: Path) -> list[Path]:
     """Without what differs between two runs: dates, and the name of the program."""
     figure.savefig(path.with_suffix(".png"), dpi=150, metadata={"Software": None})
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})

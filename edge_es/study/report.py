@@ -45,7 +45,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
                 kind: {key: _mean([final["sparsity"][kind][key] for final in finals]) for key in kinds[kind]}
                 for kind in kinds
             },
-            "ci": {key: _half_width([final.get(key) for final in finals]) for key in MEASURES},
+            "ci": {key: half_width([final.get(key) for final in finals]) for key in MEASURES},
         }
     return {"arms": arms}
 
@@ -110,7 +110,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def _half_width(values: Sequence[float | None]) -> float | None:
+def half_width(values: Sequence[float | None]) -> float | None:
+    """Of the 95% interval of the mean, by Student's t; None for fewer than two values."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return None

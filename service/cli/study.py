@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_es.study.measure import Checkpoint
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Experiments on a model that runs here.")
-for command in (trials.noise, trials.sequence, trials.alarms, trials.poison):
+for command in (trials.noise, trials.sequence, trials.alarms, trials.poison, trials.scale):
     app.command(command.__name__)(command)
 
 Arms = Annotated[list[str] | None, typer.Option("--arm", help="An arm; may be given more than once.")]

@@ -1,4 +1,4 @@
-"""`edge-es study noise`, `sequence`, `alarms` and `poison`: further experiments, whose records are not made twice."""
+"""Further experiments of `edge-es study`: noise, sequence, alarms, poison, scale. Records are not made twice."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -205,3 +205,49 @@ def poison(
             COLUMNS, rows(found), title=f"records: {out}; clipped: of what is wrong / of what is right"
         ),
     )
+
+
+def scale(
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="alias, style or weak_skill; default: the last and the first.")
+    ] = None,
+    population: Annotated[
+        list[int] | None, typer.Option("--population", min=4, help="Members; default: 16, 32, ... 1024.")
+    ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option("--evaluations", min=1, help="At which sizes are compared. Default: 60000.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="At which, too. Default: 20.")] = None,
+    events: Annotated[int | None, typer.Option("--events", min=1, help="Items to learn from.")] = None,
+    items: MostItems = None,
+    seed: Seeds = None,
+    settings: Settings = None,
+    out: Out = Path("study-scale"),
+    as_json: AsJson = False,
+) -> None:
+    """What a larger population gains: at equal evaluations, and at equal steps. A run goes on until it has both.
+
+    Runs that OUT holds already, with the same settings, are not run again.
+    """
+    from edge_es.config import load
+    from edge_es.study import plan
+    from edge_es.study.population import EVALUATIONS, SIZES, STEPS, Run, kept_run
+    from edge_es.study.population_report import COLUMNS, draw, rows, summary
+
+    _require_known("--task", task, plan.TASKS)
+    over = tree(settings or [])
+    base = _base(load(None, over))
+    named = [
+        Run(t, p, s, evaluations or EVALUATIONS, steps or STEPS, events or plan.events_of(t), items, over)
+        for t in task or ("weak_skill", "alias")
+        for p in population or SIZES
+        for s in seed or [0]
+    ]
+    records: list[dict[str, Any]] = []
+    with _progress(len(named)) as say:
+        for run in named:
+            done = len(records)
+            records.append(kept_run(base, run, out, lambda spent, state, done=done: say(done + spent, state)))  # type: ignore[misc]
+    found = summary(records)
+    draw(records, out)
+    show({"runs": found}, as_json, lambda: print_table(COLUMNS, rows(found), title=f"records and plots: {out}"))

@@ -84,7 +84,7 @@ class Life(RuleBasedStateMachine):
         if not self._fits(lambda: self.store.drop_bodies(keep, MAX_USES, window, 99)):
             return
         held = [e for e, state in self.states.items() if state == "held_out"]
-        out = set(held[:window]) if len(held) > window else set()
+        out = set(held[:window])  # the probes look at those after them
         for e in list(self.bodies)[: max(0, len(self.bodies) - keep)]:
             used_up = self.states[e] == "pending" and self.uses[e] >= MAX_USES
             if used_up or self.states[e] == "set_aside" or e in out:

@@ -147,7 +147,10 @@ class LearnSection(Section):
     )
     holdout: float = Field(0.2, ge=0, lt=1, description="share of the events that is never trained on, only probed")
     kl_below: float = Field(
-        0.1, ge=0, le=1, description="novelty share under which KL to the anchor joins the fitness; 0: never"
+        0.1,
+        ge=0,
+        le=1,
+        description="novelty share under which, or without a null space, KL to the anchor joins the fitness; 0: never",
     )
     kl_weight: float = Field(30.0, ge=0, description="nats of what is taught that a nat of KL weighs")
     task_tokens: int = Field(64, ge=1, description="longest answer that a graded task is given")

@@ -227,9 +227,9 @@ def canary(state: State, candidate: Delta, room: Plan, around: Surroundings) -> 
 
 def _close(state: State, config: Config) -> bool:
     """Whether what is taught and what is protected are so close that the KL joins the fitness."""
-    if state.delta.active.basis.kind != "adapter":
-        return config.learn.kl_below > 0  # no other space has a null space that could hold them apart
-    return state.novelty is not None and state.novelty < config.learn.kl_below
+    if state.delta.active.basis.kind != "adapter" or state.novelty is None:
+        return config.learn.kl_below > 0  # no null space holds them apart
+    return state.novelty < config.learn.kl_below
 
 
 def look_around(state: State, around: Surroundings) -> Slices[State]:

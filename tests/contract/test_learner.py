@@ -154,6 +154,16 @@ def test_each_guard_alone(base: Base, guards: GuardsSection, holds: Any) -> None
     assert ledger.verify(around.journal)["mismatches"] == 0
 
 
+@pytest.mark.parametrize("kl_below", [0.0, 0.1])
+def test_the_kl_guards_alone_where_no_null_space_does(base: Base, kl_below: float) -> None:
+    without = configuration(
+        guards=GuardsSection(protect=ProtectSection(energy=0)), learn=LearnSection(kl_below=kl_below)
+    )
+    state, around = start(base, without)
+    run(turn(state, demonstrations(4), False, around))
+    assert (around.journal.rows()[-1].stats["kl"] is not None) == (kl_below > 0)
+
+
 @pytest.mark.parametrize("modules", [["q_proj"], ["o_proj", "down_proj"], ["all-linear"], ["no_such_name"]])
 def test_the_search_moves_the_modules_it_is_given(base: Base, modules: list[str]) -> None:
     search = SearchSection(population=8, sigma=0.1, alpha=0.2, rank=2, target_modules=modules, focus=False)

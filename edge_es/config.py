@@ -107,6 +107,9 @@ class ProtectSection(Section):
         "auto",
         description="JSON Lines of protected prompts; 'auto': the model's own, else sampled from the anchor",
     )
+    learned: int = Field(
+        160, ge=0, description="events learned by the time other feedback comes, whose inputs are spared, too; 0: none"
+    )
 
 
 class GuardsSection(Section):

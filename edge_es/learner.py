@@ -45,8 +45,9 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     # What counts for nothing has no say in where the search looks, either.
     counted = [event for event in events if weights[event.id].counts] or list(events)
     texts = [text for event in counted for text in texts_of(around.base, event)]
-    if (yield from renewal.is_due(state, texts, fresh, around)):
-        state = yield from renewal.renew(state, texts, counted, around)
+    cause = yield from renewal.due(state, texts, fresh, around)
+    if cause:
+        state = yield from renewal.renew(state, texts, counted, around, cause)
     close = _close(state, config)
     if close or config.gates.canary_kl is not None:
         state = yield from look_around(state, around)

@@ -5,11 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from edge_es.config import Config
 from edge_es.feedback import Event
+from edge_es.fitness import texts_of
 from edge_es.focus import chosen, joined, noise_drift, scouted
+from edge_es.learned import learned
 from edge_es.ledger import Kind, Row, now
 from edge_es.likelihood import Text
 from edge_es.slices import Slices
@@ -18,28 +20,32 @@ from edge_es.spaces.consolidate import consolidate
 from edge_es.spaces.delta import Delta, Part, pack
 from edge_es.spaces.input_side import captured_share
 from edge_es.spaces.make import make_basis
-from edge_es.state import State, Surroundings, asking, evaluator_of, room_of
+from edge_es.state import State, Surroundings, asking, evaluator_of, room_of, solved_so_far
 
+Cause = Literal["none", "configuration", "inputs", "age"]
 STALE = 0.5  # an input side that captures less than this share of what it did when made is joined by a new one
 
 
-def is_due(state: State, texts: Sequence[Text], fresh: bool, around: Surroundings) -> Slices[bool]:
-    """No input side yet, one made under another configuration, one that misses what this feedback excites, or one that
-    was searched for long: what it can do for what is not solved yet, it has done."""
-    if not state.delta.parts or state.protection != _protection(around.config, around):
-        return True
+def due(state: State, texts: Sequence[Text], fresh: bool, around: Surroundings) -> Slices[Cause | None]:
+    """none: no basis yet. configuration: one made under another. inputs: one that misses what this feedback excites.
+    age: one that was searched for long: what it can do for what is not solved yet, it has done."""
+    if not state.delta.parts:
+        return "none"
+    if state.protection != _protection(around.config, around):
+        return "configuration"
     side = state.delta.active.basis
     if not isinstance(side, InputSide):
-        return False
-    if 0 < around.config.search.renew <= state.aged:
-        return True
-    if not fresh or state.captured is None:
-        return False
-    share = yield from captured_share(around.base, state.delta, side, texts, room_of(state, around))
-    return share < STALE * state.captured
+        return None
+    if fresh and state.captured is not None:
+        share = yield from captured_share(around.base, state.delta, side, texts, room_of(state, around))
+        if share < STALE * state.captured:
+            return "inputs"
+    return "age" if 0 < around.config.search.renew <= state.aged else None
 
 
-def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: Surroundings) -> Slices[State]:
+def renew(
+    state: State, texts: Sequence[Text], events: Sequence[Event], around: Surroundings, cause: Cause = "none"
+) -> Slices[State]:
     """Commits a new basis for this feedback; over the rank budget, an adapter's earlier parts are merged first.
 
     All that takes time comes before the first row, so that an interruption leaves no trace. Raises StateError where the
@@ -54,7 +60,9 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
         delta, loss = consolidate(delta, max(1, search.max_rank - more))
         merged = f"{len(state.delta.parts)} parts merged, {loss:.2%} of the delta's norm lost"
     room = room_of(state, around)
-    made = yield from make_basis(around.base, delta, around.config, texts, around.protected, room)
+    learned_by = state.attempt if cause == "inputs" else state.learned_by
+    spared = [*around.protected, *_learned(state, learned_by, around)]
+    made = yield from make_basis(around.base, delta, around.config, texts, spared, room)
     stats: dict[str, Any] = {}
     basis, captured, noise_kl = made.basis, None, None
     if isinstance(basis, InputSide):
@@ -71,6 +79,7 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
         state = _publish(state, "consolidate", delta, pack(delta), {"loss": loss}, merged, around)
     blob = pack(Delta((Part(basis, None),)))
     stats |= {"novelty_share": made.novelty_share, "captured": captured, "noise_kl": noise_kl}
+    stats |= {"learned_by": learned_by, "spared": len(spared)}
     reason = _protection(around.config, around)
     state = _publish(state, "basis", delta.with_basis(basis), blob, stats, reason, around)
     return replace(
@@ -81,7 +90,20 @@ def renew(state: State, texts: Sequence[Text], events: Sequence[Event], around: 
         protection=reason,
         near=None,
         aged=0,
+        learned_by=learned_by,
     )
+
+
+def _learned(state: State, by: int | None, around: Surroundings) -> list[Text]:
+    """The inputs of what was learned by that attempt, since the newest rollback."""
+    most = around.config.guards.protect.learned
+    if by is None or most == 0:
+        return []
+    if by == state.attempt:
+        solved = state.solved
+    else:
+        solved = solved_so_far([row for row in around.journal.rows() if row.attempt <= by])
+    return [text for event in around.recall(learned(solved, most)) for text in texts_of(around.base, event)]
 
 
 def finite(value: float | None) -> float | None:

@@ -1,6 +1,6 @@
 """Where learning stands, what a turn reads besides its batch, and how both are found again after a restart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,6 +10,7 @@ from edge_es.config import Config
 from edge_es.consensus import NEW, Standing
 from edge_es.evaluator import Ask, Evaluator, InProcess
 from edge_es.evidence import Evidence
+from edge_es.feedback import Event
 from edge_es.ledger import WHOLE, Journal, Row, head, published, rebuild
 from edge_es.likelihood import Text
 from edge_es.memory import Plan, plan
@@ -28,7 +29,8 @@ class State:
     under noise each would let some steps through.
     near: which of the protected texts are watched; None: not sought yet. looked: the attempt when they were sought.
     solved: event -> share of members that solved it when they last met it, since the newest rollback, in the order of
-    the last look. aged: steps behind the delta since the active part began.
+    the last look. aged: steps behind the delta since the active part began. learned_by: attempt when the feedback came
+    that the active side was made for; what was learned by then it spares, too. None: nothing.
     protection: what the active input side was made under, so that a changed configuration makes a new one.
     """
 
@@ -46,6 +48,7 @@ class State:
     solved: Mapping[str, float] = field(default_factory=dict)
     standing: Mapping[str, Standing] = field(default_factory=dict)
     aged: int = 0
+    learned_by: int | None = None
 
     def known(self, event_id: str) -> tuple[Standing, float]:
         """How an event agrees with the others, and which share of members solves it, as far as is known."""
@@ -62,7 +65,8 @@ class Surroundings:
     """What a turn reads besides its batch.
 
     protected: texts whose input directions are removed; those still read most are the canary's and the drift's too.
-    centres: running mean of each metric's ratings. step_scale: 1, halved by every rollback.
+    centres: running mean of each metric's ratings. step_scale: 1, halved by every rollback. recall: the events of these
+    ids, as far as they are still held.
     """
 
     base: Base
@@ -72,6 +76,7 @@ class Surroundings:
     centres: Mapping[str, float]
     step_scale: float = 1.0
     evaluator: Evaluator | None = None
+    recall: Callable[[Sequence[str]], Sequence[Event]] = lambda ids: ()
 
 
 def resume(journal: Journal, device: torch.device) -> State:
@@ -81,9 +86,7 @@ def resume(journal: Journal, device: torch.device) -> State:
     assert newest.version is not None
     delta = rebuild(journal, newest.version).to(device)
     state = State(newest.version, delta, rows[-1].attempt)
-    state = replace(
-        state, evidence=_evidence_so_far(rows), solved=_solved_so_far(rows), standing=_standing_so_far(rows)
-    )
+    state = replace(state, evidence=_evidence_so_far(rows), solved=solved_so_far(rows), standing=_standing_so_far(rows))
     versions = published(rows)
     # Walk back along the deltas: a rollback continues at its target.
     at: int | None = newest.version
@@ -106,6 +109,7 @@ def resume(journal: Journal, device: torch.device) -> State:
                 novelty=row.stats.get("novelty_share"),
                 noise_kl=row.stats.get("noise_kl"),
                 protection=row.reason,
+                learned_by=row.stats.get("learned_by"),
             )
         at = row.target if row.kind == "rollback" else row.parent
     return state
@@ -137,7 +141,7 @@ def room_of(state: State, around: Surroundings) -> Plan:
     return plan(around.base, state.delta, around.config.learn.memory_budget, 0)
 
 
-def _solved_so_far(rows: Sequence[Row]) -> dict[str, float]:
+def solved_so_far(rows: Sequence[Row]) -> dict[str, float]:
     """As the turns knew it, from what the journal kept of them."""
     solved: dict[str, float] = {}
     for row in rows:

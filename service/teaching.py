@@ -210,6 +210,7 @@ class Teaching:
             protected=self._protected,
             centres=self._store.metric_means(),
             step_scale=self._setting("step_scale", 1.0),
+            recall=self._store.events,
         )
 
     def _readable(self, events: list[Event]) -> list[Event]:

@@ -28,7 +28,7 @@ class EdgeES:
         self.base, self._events, self._config = base, {event.id: event for event in events}, config
         self.journal = MemoryJournal()
         self.journal.append(anchor_row(), {})
-        self._around = Surroundings(base, config, self.journal, protected, {})
+        self._around = Surroundings(base, config, self.journal, protected, {}, recall=self._recall)
         self._state = resume(self.journal, base.device)
         self._rng = random.Random(config.search.seed)
         self._begun = False
@@ -47,6 +47,9 @@ class EdgeES:
         self._waiting = [one for one in (*self._waiting, *(event.id for event in events)) if one in self._events]
         if centres is not None:
             self._around = replace(self._around, centres=centres)
+
+    def _recall(self, ids: Sequence[str]) -> list[Event]:
+        return [self._events[one] for one in ids if one in self._events]
 
     @property
     def delta(self) -> Delta:

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from edge_es import ledger, renewal
-from edge_es.config import GatesSection, SearchSection
+from edge_es.config import GatesSection, GuardsSection, ProtectSection, SearchSection
 from edge_es.errors import StateError
 from edge_es.feedback import Event, Exchange, Prompt
 from edge_es.learner import turn
 from edge_es.ledger import MemoryJournal
 from edge_es.model import Base
+from edge_es.rows import Row
 from edge_es.slices import run
-from edge_es.spaces.adapter import rank
-from edge_es.state import State, Surroundings, resume
-from tests.contract.conftest import demonstrations, load_tiny
+from edge_es.spaces.adapter import InputSide, rank
+from edge_es.spaces.input_side import captured_share
+from edge_es.state import State, Surroundings, resume, room_of
+from tests.contract.conftest import demonstrations, load_tiny, texts
 from tests.contract.test_learner import configuration, start
 
 
@@ -53,7 +55,8 @@ def test_a_restart_between_the_two_rows_makes_the_basis_that_was_to_follow(base:
         if row.kind == "consolidate":
             break
     after = resume(cut, base.device)
-    assert after.protection is None and run(renewal.is_due(after, [], False, replace(around, journal=cut)))
+    assert run(renewal.due(after, [], False, replace(around, journal=cut))) == "configuration"
+    assert after.protection is None
     after = run(turn(after, lessons(3), False, replace(around, journal=cut)))
     assert [row.kind for row in cut.rows()][-2:] == ["basis", "step"]
     assert after.delta.active.basis.size < after.delta.parts[0].basis.size  # the merged part does not move
@@ -86,3 +89,34 @@ def test_another_space_is_refused_in_one_line(tiny_folder: Path, space: str, qua
     with pytest.raises(StateError, match=f"'{space}', not 'adapter'"):
         run(turn(state, demonstrations(4), False, other))
     assert around.journal.rows() == rows
+
+
+def test_what_was_learned_is_spared_once_other_feedback_comes(base: Base) -> None:
+    first, other = lessons(0), lessons(1)
+    read: list[float] = []
+    for most in (0, 160):
+        guards = GuardsSection(protect=ProtectSection(learned=most))
+        config = configuration(guards=guards)
+        config = config.model_copy(update={"search": config.search.model_copy(update={"renew": 2, "focus": False})})
+        state, around = start(base, config)
+        around = replace(around, recall=lambda ids: [event for event in first if event.id in ids])
+        state = run(turn(state, first, True, around))
+        assert state.learned_by is None and sides(around)[-1].stats["spared"] == len(around.protected)
+        came = state.attempt
+        state = replace(state, captured=1e9, solved={event.id: 1.0 for event in first})
+        state = run(turn(state, other, True, around))
+        made = sides(around)[-1].stats
+        assert made["learned_by"] == came and made["spared"] == len(around.protected) + min(most, len(first))
+        assert resume(around.journal, base.device).learned_by == state.learned_by == came
+        side = state.delta.active.basis
+        assert isinstance(side, InputSide)
+        read.append(run(captured_share(base, state.delta, side, texts(base, first), room_of(state, around))))
+        for _ in range(2):  # a side that was searched for long is no other feedback
+            state = run(turn(state, other, False, around))
+        assert len(sides(around)) == 3 and sides(around)[-1].stats["learned_by"] == state.learned_by == came
+    assert read[1] < 0.7 * read[0]
+
+
+def sides(around: Surroundings) -> list[Row]:
+    """The rows that brought an input side."""
+    return [row for row in around.journal.rows() if row.kind == "basis"]

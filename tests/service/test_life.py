@@ -29,7 +29,8 @@ MAX_USES = 3
 
 
 class Life(RuleBasedStateMachine):
-    """One state folder. bodies, states, uses, used_in: by event. first: the oldest version that must be rebuilt."""
+    """One state folder. bodies, states, uses, used_in: by event. taught: those that a published version used since they
+    last began to wait. first: the oldest version that must be rebuilt."""
 
     @initialize(seed=st.integers(0, 2**32))
     def begin(self, seed: int) -> None:
@@ -43,6 +44,7 @@ class Life(RuleBasedStateMachine):
         self.states: dict[str, str] = {}
         self.uses: dict[str, int] = {}
         self.used_in: dict[str, list[int]] = {}
+        self.taught: set[str] = set()
         self.first, self.full = 0, False
 
     # events
@@ -78,6 +80,7 @@ class Life(RuleBasedStateMachine):
             for e in ids:
                 if self.bodies[e] is not None:
                     self.states[e], self.uses[e] = "pending", 0
+                    self.taught.discard(e)
 
     @rule(keep=st.integers(0, 8), window=st.integers(0, 2))
     def drop_bodies(self, keep: int, window: int) -> None:
@@ -101,6 +104,7 @@ class Life(RuleBasedStateMachine):
             self.uses[e] += 1
             if published:
                 self.used_in[e].append(self.author.version)
+                self.taught.add(e)
 
     @rule()
     def renew(self) -> None:
@@ -199,7 +203,7 @@ class Life(RuleBasedStateMachine):
         assert {e: fate.body for e, fate in fates.items()} == self.bodies
         for e, fate in fates.items():
             assert list(fate.used_in) == self.used_in[e]
-            used = self.states[e] == "pending" and self.uses[e] and self.used_in[e]
+            used = self.states[e] == "pending" and e in self.taught
             assert fate.state == ("used" if used else self.states[e])
         waiting = sorted(
             self.uses[e]

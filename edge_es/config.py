@@ -245,6 +245,23 @@ class ServeSection(Section):
     )
 
 
+class WorkersSection(Section):
+    """[workers]: who evaluates members: this process, or workers on more machines by Ray (edge-es[ray])."""
+
+    evaluator: Literal["in_process", "ray"] = "in_process"
+    address: str = Field(
+        "local", description="a Ray cluster's, such as 'host:6379'; 'local': one of its own on this machine"
+    )
+    count: int = Field(2, ge=1, description="workers, each of which holds the model")
+    cpus: int = Field(1, ge=1, description="of each worker")
+    gpus: float = Field(0.0, ge=0, description="of each worker; may be a share of one")
+    pairs: int = Field(4, ge=1, description="antithetic pairs that are handed out at once")
+    min_share: float = Field(
+        0.75, gt=0, le=1, description="share of the pairs with which a step goes on where the rest is lost"
+    )
+    patience: float = Field(120.0, gt=0, description="seconds after which a worker that does not answer is lost")
+
+
 class StateSection(Section):
     """[state]: the state folder, and how much it keeps."""
 
@@ -279,6 +296,7 @@ class Config(Section):
     rollback: RollbackSection = RollbackSection()
     metrics: dict[str, MetricSection] = {}
     serve: ServeSection = ServeSection()
+    workers: WorkersSection = WorkersSection()
     state: StateSection = StateSection()
 
     def all_metrics(self) -> dict[str, MetricSection]:

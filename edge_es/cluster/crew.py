@@ -11,12 +11,10 @@ from typing import Any, Literal
 
 from edge_es.cluster import rays
 from edge_es.cluster.rays import ClusterError
-from edge_es.cluster.settings import Settings
-from edge_es.cluster.way import way_to
+from edge_es.cluster.way import Ways
 from edge_es.cluster.worker import Facts
-from edge_es.config import ModelSection
+from edge_es.config import ModelSection, WorkersSection
 from edge_es.evaluator import Scores
-from edge_es.ledger import Journal
 from edge_es.likelihood import Text
 
 Standing = Literal["starting", "idle", "busy", "lost", "refused"]
@@ -69,7 +67,7 @@ class Crew:
     """model, budget: of each worker. own: what the serving machine's base is. protected: see `Worker.equip`."""
 
     def __init__(
-        self, settings: Settings, model: ModelSection, budget: str, own: Facts, protected: Sequence[Text]
+        self, settings: WorkersSection, model: ModelSection, budget: str, own: Facts, protected: Sequence[Text]
     ) -> None:
         self._settings, self._model, self._budget, self._own = settings, model, budget, own
         self._protected = protected
@@ -92,13 +90,13 @@ class Crew:
         """Whether anyone may still come back with something."""
         return any(hand.standing in ("starting", "idle", "busy") for hand in self.hands)
 
-    def hand_out(self, waiting: list[range], ask: Any, version: int, journal: Journal) -> None:
+    def hand_out(self, waiting: list[range], ask: Any, version: int, ways: Ways) -> None:
         """A share to each idle worker, as long as there are any; `ask` was `put`. Who is behind follows first."""
         for hand in self.hands:
             if not waiting or hand.standing != "idle":
                 continue
             if hand.version != version:
-                hand.actor.follow.remote(way_to(journal, version, hand.version))  # calls of one worker keep their order
+                hand.actor.follow.remote(ways(version, hand.version))  # calls of one worker keep their order
                 hand.version = version
             hand.share = waiting.pop(0)
             hand.ticket, hand.since = hand.actor.score.remote(ask, hand.share), time.monotonic()

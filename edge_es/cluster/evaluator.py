@@ -12,18 +12,18 @@ import numpy as np
 from edge_es.cluster import rays
 from edge_es.cluster.crew import LOOK, Crew
 from edge_es.cluster.rays import ClusterError
+from edge_es.cluster.way import Ways
 from edge_es.evaluator import Ask, Scores
-from edge_es.ledger import Journal
 from edge_es.slices import Slices
 from edge_es.spaces.delta import Delta
 
 
 class OnWorkers:
-    """pairs: of a share. min_share: of the pairs of an ask, that must be whole. journal: the ledger that workers
-    follow."""
+    """pairs: of a share. min_share: of the pairs of an ask, that must be whole. ways: by which workers follow
+    the ledger."""
 
-    def __init__(self, crew: Crew, journal: Journal, pairs: int, min_share: float) -> None:
-        self._crew, self._journal, self._pairs, self._min_share = crew, journal, pairs, min_share
+    def __init__(self, crew: Crew, ways: Ways, pairs: int, min_share: float) -> None:
+        self._crew, self._ways, self._pairs, self._min_share = crew, ways, pairs, min_share
 
     def scores(self, delta: Delta, ask: Ask) -> Slices[Scores]:
         """`delta` is not read: workers have it by the ledger. Raises ClusterError where too little comes back."""
@@ -34,7 +34,7 @@ class OnWorkers:
         told = rays.put(ask)
         try:
             while len(found) < len(shares) and self._crew.working():
-                self._crew.hand_out(waiting, told, ask.version, self._journal)
+                self._crew.hand_out(waiting, told, ask.version, self._ways)
                 for back in self._crew.collect(LOOK):
                     if back.scores is None:
                         waiting.append(back.share)

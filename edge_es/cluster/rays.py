@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from edge_es.cluster.settings import Settings
 from edge_es.cluster.worker import Worker
-from edge_es.config import ModelSection
+from edge_es.config import ModelSection, WorkersSection
 from edge_es.errors import EdgeError
 
 REACH = 5.0  # seconds
@@ -36,7 +35,7 @@ def ray() -> Any:
     return found
 
 
-def connect(settings: Settings) -> None:
+def connect(settings: WorkersSection) -> None:
     """To the cluster at `address`, or to a new one on this machine. Raises ClusterError."""
     found = ray()
     if found.is_initialized():
@@ -93,7 +92,7 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def hire(model: ModelSection, budget: str, settings: Settings) -> Any:
+def hire(model: ModelSection, budget: str, settings: WorkersSection) -> Any:
     """A worker somewhere in the cluster; it loads its model before it answers the first call."""
     kind = ray().remote(Worker)
     return kind.options(num_cpus=settings.cpus, num_gpus=settings.gpus, max_restarts=0).remote(
@@ -112,10 +111,12 @@ def put(value: object) -> Any:
 
 
 def ready(tickets: Sequence[Any], seconds: float) -> set[Any]:
-    """Those of the calls that have ended after at most so long."""
+    """Those of the calls that have ended, as soon as there is one; after at most so long."""
     if not tickets:
         return set()
-    done, _ = ray().wait(list(tickets), num_returns=len(tickets), timeout=seconds)
+    done, _ = ray().wait(list(tickets), num_returns=1, timeout=seconds)
+    if done and len(done) < len(tickets):
+        done, _ = ray().wait(list(tickets), num_returns=len(tickets), timeout=0)
     return set(done)
 
 

@@ -1,6 +1,6 @@
 """How a worker elsewhere gets to a version: by the ledger's rows from where it is, or from where a rebuild begins."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from edge_es.errors import StateError
@@ -20,6 +20,10 @@ class Way:
     blobs: Mapping[str, bytes]
     version: int
     sha256: str
+
+
+Ways = Callable[[int, int | None], Way]
+"""The version to get to, and the one that a worker stands at (None: it has none), to the way between them."""
 
 
 def way_to(journal: Journal, version: int, at: int | None) -> Way:

@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def turns_with_kills(crew: Crew, base: Base, rng: random.Random) -> int:
     """Turns, in each of which a worker is killed at a random moment; each completes or is dropped whole. How many
     completed."""
     state, around = start(base, configuration())
-    around = replace(around, evaluator=OnWorkers(crew, around.journal, 1, 0.75))
+    around = replace(around, evaluator=OnWorkers(crew, partial(way_to, around.journal), 1, 0.75))
     state, completed = run(turn(state, demonstrations(4), False, around)), 0
     for _ in range(KILLS):
         before, moment, slices = state, rng.randrange(1, 8), turn(state, demonstrations(4), False, around)
@@ -79,9 +80,9 @@ def test_workers_that_are_killed_lose_no_step(base: Base, tiny_folder: Path, clu
 
 
 def test_another_base_is_refused_with_both_hashes(base: Base, tiny_folder: Path, cluster: None) -> None:
-    crew = crew_of(base, tiny_folder, replace(SETTINGS, count=1), quantization="none")
+    crew = crew_of(base, tiny_folder, SETTINGS.model_copy(update={"count": 1}), quantization="none")
     state, around = start(base, configuration())
-    around = replace(around, evaluator=OnWorkers(crew, around.journal, 2, 0.5))
+    around = replace(around, evaluator=OnWorkers(crew, partial(way_to, around.journal), 2, 0.5))
     with pytest.raises(ClusterError, match=base.sha256) as caught:
         run(turn(state, demonstrations(4), False, around))
     assert "base_sha256 is" in str(caught.value) and crew.hands[0].standing == "refused"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from edge_es import ledger, noise
 from edge_es.adoption import adopt
 from edge_es.cluster import rays
 from edge_es.cluster.crew import Crew
+from edge_es.cluster.driven import Driven
 from edge_es.cluster.evaluator import OnWorkers, joined
-from edge_es.cluster.settings import Settings
+from edge_es.cluster.link import Begin
+from edge_es.cluster.way import way_to
 from edge_es.cluster.worker import Facts
-from edge_es.config import ModelSection
+from edge_es.config import ModelSection, WorkersSection
 from edge_es.evaluator import Ask, Evaluator, InProcess
 from edge_es.learner import turn
 from edge_es.ledger import MemoryJournal, anchor_row
@@ -28,7 +31,7 @@ from tests.contract.test_learner import configuration, mixed_events, start
 
 pytest.importorskip("ray")
 PAIRS = 6
-SETTINGS = Settings(count=2, pairs=2, patience=120.0)
+SETTINGS = WorkersSection(count=2, pairs=2)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +45,16 @@ def facts(base: Base) -> Facts:
     return Facts(base.sha256, base.quantization, noise.GENERATOR, str(base.device))
 
 
-def crew_of(base: Base, tiny_folder: Path, settings: Settings = SETTINGS, quantization: str = "nf4") -> Crew:
+def crew_of(base: Base, tiny_folder: Path, settings: WorkersSection = SETTINGS, quantization: str = "nf4") -> Crew:
     model = ModelSection(ref=str(tiny_folder), quantization=quantization, device="cpu")  # type: ignore[arg-type]
     return Crew(settings, model, "auto", facts(base), protected(base))
+
+
+def driven(base: Base, tiny_folder: Path, journal: MemoryJournal) -> Driven:
+    """By a process that drives a cluster of its own."""
+    model = ModelSection(ref=str(tiny_folder), quantization="nf4", device="cpu")
+    begin = Begin(SETTINGS, model, "auto", facts(base), tuple(protected(base)))
+    return Driven(begin, partial(way_to, journal))
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +71,27 @@ class Subject:
         adopt(self.journal, random_delta(base), "for this test")
         self.delta = resume(self.journal, base.device).delta
         self.at: Evaluator = InProcess(base, protected(base), "auto")
-        if kind == "ray":
+        if kind == "driven":
+            self.at = driven(base, tiny_folder, self.journal)
+        elif kind == "ray":
             crew = crews.setdefault("tiny", crew_of(base, tiny_folder))
             for hand in crew.hands:
                 hand.version = None  # each test has a ledger of its own
-            self.at = OnWorkers(crew, self.journal, SETTINGS.pairs, SETTINGS.min_share)
+            self.at = OnWorkers(crew, partial(way_to, self.journal), SETTINGS.pairs, SETTINGS.min_share)
 
     def ask(self, **changes: Any) -> Ask:
         whole = Ask(1, 5, 9, 0.1, range(PAIRS), tuple(demonstrations(4)), {"rating": 0.1}, 4)
         return replace(whole, **changes)
 
 
-@pytest.fixture(params=["process", "ray"])
+@pytest.fixture(params=["process", "ray", "driven"])
 def subject(
     request: pytest.FixtureRequest, base: Base, tiny_folder: Path, crews: dict[str, Crew], cluster: None
-) -> Subject:
-    return Subject(request.param, base, tiny_folder, crews)
+) -> Iterator[Subject]:
+    made = Subject(request.param, base, tiny_folder, crews)
+    yield made
+    if isinstance(made.at, Driven):
+        made.at.close()
 
 
 def test_all_kinds_of_feedback_under_every_member(subject: Subject) -> None:
@@ -112,7 +127,10 @@ def test_pairs_that_move_one_linear_alone(subject: Subject) -> None:
 def test_a_turn_learns_and_replays(subject: Subject) -> None:
     state, around = start(subject.base, configuration())
     if isinstance(subject.at, OnWorkers):
-        around = replace(around, evaluator=OnWorkers(subject.at._crew, around.journal, 2, 0.75))
+        around = replace(around, evaluator=OnWorkers(subject.at._crew, partial(way_to, around.journal), 2, 0.75))
+    elif isinstance(subject.at, Driven):
+        subject.at._ways = partial(way_to, around.journal)
+        around = replace(around, evaluator=subject.at)
     for _ in range(3):
         state = run(turn(state, demonstrations(6), False, around))
     assert state.version >= 3 and ledger.verify(around.journal)["mismatches"] == 0

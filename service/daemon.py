@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from edge_es.cluster import extra
 from edge_es.config import Config
 from edge_es.errors import ConfigError, EdgeError, ModelError, StateError
 from edge_es.loopback import is_loopback
@@ -155,6 +156,8 @@ def serve(config: Config) -> int:
 
 
 def _serve(config: Config) -> int:
+    if config.workers.evaluator == "ray":
+        extra.require()
     with ExitStack() as stack:
         store = stack.enter_context(Store(state_folder(config)))
         for repair in store.repairs:

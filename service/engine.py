@@ -157,11 +157,12 @@ class Engine:
 
     def live_status(self) -> LiveStatus:
         """What only the running daemon knows. Call when `ready`."""
-        paused = self._learning().paused()
+        learning = self._learning()
+        paused = learning.paused() or learning.elsewhere.trouble
         busy = self._working or self._asked != self._looked  # who has just sent feedback must not be told `idle`
         state: Literal["active", "idle", "paused"] = "paused" if paused else "active" if busy else "idle"
         return LiveStatus(
-            version=self._learning().state.version,
+            version=learning.state.version,
             learning=state,
             reason=paused,
             device=str(self.base.device),
@@ -169,6 +170,7 @@ class Engine:
             quantization=self.base.quantization,
             memory=memory(self.base, self._config),
             seconds=dict(self.seconds),
+            workers=learning.elsewhere.rows(),
         )
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -307,8 +309,7 @@ class Engine:
         return not self._working and self._asked == self._looked and now - self._found_none < LOOK_AGAIN
 
     def _limit_slices(self, quiet: float | None) -> None:
-        """Batches are as long as the device is known to manage in a slice's time, no request having been in hand for
-        `quiet` seconds; None: one is."""
+        """Batches last a slice, by measured pace, where no request was in hand for `quiet` seconds; None: one is."""
         for pace in (self.base.costs.reading, self.base.costs.decoding):
             pace.limit = slice_seconds(quiet, self._longest)
 
@@ -362,13 +363,13 @@ class Engine:
 
     def _finish(self) -> None:
         """The requests in hand to their end; those that wait are told."""
-        serving = self._serving
-        assert serving is not None
+        assert self._serving is not None
         self._refuse_waiting(STOPPED)
-        while len(serving):
-            serving.step()
+        while len(self._serving):
+            self._serving.step()
         while self._jobs:
             self._jobs.popleft().run()
+        self._learning().elsewhere.close()
 
     def _refuse_waiting(self, message: str) -> None:
         while self._waiting:

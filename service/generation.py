@@ -1,6 +1,6 @@
 """What the API and the device thread say to each other. Imports no torch, so that the API does not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,7 +66,8 @@ class Generation:
 @dataclass(frozen=True)
 class LiveStatus:
     """What only the running daemon knows. memory: {budget_bytes, base_bytes, peak_bytes, batches_halved}. seconds: of
-    the device's time since it was ready, by what it was used for: serving, learning (probes, too), waiting."""
+    the device's time since it was ready, by what it was used for: serving, learning (probes, too), waiting.
+    workers: how those elsewhere stand (`Hand.as_json`); None: this process evaluates."""
 
     version: int
     learning: Literal["active", "idle", "paused"]
@@ -76,3 +77,4 @@ class LiveStatus:
     quantization: str
     memory: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    workers: Sequence[Mapping[str, Any]] | None = None

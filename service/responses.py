@@ -282,6 +282,27 @@ class Status(Answer):
     retention: dict[str, Kept]
 
 
+class Worker(Answer):
+    """A worker elsewhere. members: scored so far; members_per_second: of the time that it scored."""
+
+    worker: int
+    state: Literal["starting", "idle", "busy", "lost", "refused"]
+    device: str | None
+    version: int | None
+    members: int
+    members_per_second: float | None
+    failures: int
+    reason: str | None
+
+
+class Workers(Answer):
+    """The rows of `edge-es workers`. reason: why no step is learned by them, where none is."""
+
+    evaluator: Literal["in_process", "ray"]
+    reason: str | None
+    workers: list[Worker]
+
+
 class LearningState(Answer):
     """Whether the daemon learns, and why not where it does not."""
 

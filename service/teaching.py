@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_es import bisection, ledger, retention
 from edge_es.adoption import adopt
+from edge_es.cluster.rays import ClusterError
 from edge_es.config import Config
 from edge_es.errors import InputError, StateError, TooLarge
 from edge_es.feedback import Event
@@ -25,6 +26,7 @@ from edge_es.rows import Row
 from edge_es.slices import Slices
 from edge_es.spaces.delta import Delta
 from edge_es.state import State, Surroundings, resume
+from service.elsewhere import Elsewhere
 from service.exploring import Exploring
 from service.exporting import Read, adopted
 from service.generation import Generation
@@ -57,6 +59,7 @@ class Teaching:
         self._exploring = Exploring(config, store)
         self._anchor = Delta()  # one object, by which its keys and values are known
         self._upkeep = Upkeep(config, store)
+        self.elsewhere = Elsewhere(base, config, store)
 
     def answerer(self, generation: Generation) -> Answerer:
         """What answers this request: the version that stands, or a member of it; the anchor, where that is asked."""
@@ -74,7 +77,7 @@ class Teaching:
             return self._probe()
         if tidying := self._tidy():
             return tidying
-        if self.paused() is None:
+        if self.paused() is None and self.elsewhere.may_try():
             if self._exploring.rated(self.state):
                 return self._learn(self._exploring.step)
             if self._can_learn():
@@ -190,7 +193,14 @@ class Teaching:
         """One attempt of either kind, and the news of it."""
         around = yield from self._surroundings()
         before = self.state
-        self.state = yield from attempt(before, around)
+        try:
+            self.state = yield from attempt(before, around)
+        except ClusterError as error:  # the attempt is dropped whole; the cluster may come back
+            self.elsewhere.failed(str(error))
+            self.reload()
+            self._announce("learning", {"state": "paused", "reason": self.elsewhere.trouble})
+            return
+        self.elsewhere.went_on()
         self._told(self._store.rows_since(before.attempt))
 
     def _told(self, rows: Sequence[Row]) -> None:
@@ -211,6 +221,7 @@ class Teaching:
             centres=self._store.metric_means(),
             step_scale=self._setting("step_scale", 1.0),
             recall=self._store.events,
+            evaluator=self.elsewhere.evaluator(self._protected),
         )
 
     def _readable(self, events: list[Event]) -> list[Event]:

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from edge_es.cluster.extra import INSTALL
 from edge_es.cluster.worker import Worker
 from edge_es.config import ModelSection, WorkersSection
 from edge_es.errors import EdgeError
 
 REACH = 5.0  # seconds
 STORE_BYTES = 80 * 2**20  # of a local cluster's shared memory, Ray's least: nothing large crosses
-INSTALL = "workers elsewhere need Ray, which is not installed: pip install 'edge-es[ray]'"
 
 
 class ClusterError(EdgeError):

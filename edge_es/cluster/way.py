@@ -1,6 +1,6 @@
 """How a worker elsewhere gets to a version: by the ledger's rows from where it is, or from where a rebuild begins."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_es.errors import StateError
@@ -29,18 +29,27 @@ Ways = Callable[[int, int | None], Way]
 def way_to(journal: Journal, version: int, at: int | None) -> Way:
     """From `at`, the version that a worker stands at (None: it has none), to `version`. Raises StateError where the
     version does not exist, or was compacted."""
+    if at is not None:
+        try:
+            return onward(journal, journal.rows(), version, at)
+        except StateError:
+            pass  # a rollback went to before it: from the beginning
     rows, snapshots = journal.rows(), journal.snapshots()
-    since, stored = at, None
-    try:
-        if at is None:
-            raise StateError("nothing to go on from")
-        steps = line(rows, version, at)
-    except StateError:  # a rollback went to before it: from the beginning
-        since = None
-        start, steps = way(rows, snapshots, version)
-        stored = journal.blob(snapshots[start]) if start in snapshots else None
+    start, steps = way(rows, snapshots, version)
+    snapshot = journal.blob(snapshots[start]) if start in snapshots else None
+    return _made(journal, rows, None, snapshot, steps, version)
+
+
+def onward(journal: Journal, rows: Sequence[Row], version: int, at: int) -> Way:
+    """The same by the newest rows, from that of `at` on. Raises StateError where `at` is not on the way."""
+    return _made(journal, rows, at, None, line(rows, version, at), version)
+
+
+def _made(
+    journal: Journal, rows: Sequence[Row], since: int | None, snapshot: bytes | None, steps: Sequence[Row], version: int
+) -> Way:
     told = tuple(replace(row, stats={}, events=(), reason=None) for row in steps if row.kind != "rollback")
     blobs = {row.side: journal.blob(row.side) for row in told if row.side and row.kind in ("basis", *WHOLE)}
     sha256 = published(rows)[version].sha256
     assert sha256 is not None
-    return Way(since, stored, told, blobs, version, sha256)
+    return Way(since, snapshot, told, blobs, version, sha256)

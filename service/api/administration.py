@@ -29,6 +29,18 @@ def status(context: Ctx) -> dict[str, Any]:
     return listings.status(context.store, context.live_status())
 
 
+@router.get("/v1/workers", **documented(responses.Workers))
+def workers(context: Ctx) -> dict[str, Any]:
+    """The rows of `edge-es workers`: who evaluates the members of a step on other machines."""
+    live = context.live_status()
+    there = live is not None and live.workers is not None
+    return {
+        "evaluator": context.config.workers.evaluator,
+        "reason": live.reason if live is not None and there else None,
+        "workers": live.workers if live is not None and there else [],
+    }
+
+
 @router.get("/v1/versions", **documented(responses.Versions, links=AGAIN))
 def versions(context: Ctx) -> dict[str, Any]:
     """The rows of `edge-es versions`."""

@@ -25,6 +25,7 @@ from service.cli import (
     tokens,
     transfer,
     versions,
+    workers,
 )
 
 
@@ -66,6 +67,7 @@ def root(
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
 app.command("status")(status.status)
+app.command("workers")(workers.workers)
 app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.add_typer(tokens.app, name="token")

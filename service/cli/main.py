@@ -11,6 +11,7 @@ from service.cli import (
     bench,
     bench_serve,
     bench_soak,
+    bench_workers,
     chat,
     config,
     dashboard,
@@ -83,6 +84,7 @@ app.add_typer(transfer.imports, name="import")
 app.add_typer(probe.app, name="probe")
 app.command("bench")(bench.bench)
 app.command("bench-serve")(bench_serve.bench_serve)
+app.command("bench-workers")(bench_workers.bench_workers)
 app.command("bench-soak")(bench_soak.bench_soak)
 app.add_typer(study.app, name="study")
 app.command("demo")(demo.demo)

@@ -83,7 +83,8 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
         standing=consensus.after(state.standing, ids, [agreed[one] for one in ids]),
     )
     reach = batch.reach(state.solved) if config.search.anneal else 1.0
-    shortened = around.step_scale * _shrinkage(state, config) * reach * bound(state.noise_kl, config.search)
+    trust = state.evidence.trust(config.gates.min_reliability)
+    shortened = around.step_scale * _shrinkage(state, config) * trust * reach * bound(state.noise_kl, config.search)
     alpha = config.search.alpha * shortened
     row = Row(
         attempt=step,

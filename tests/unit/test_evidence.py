@@ -51,3 +51,16 @@ def test_under_noise_the_gate_closes_soon_and_under_a_signal_it_stays_open() -> 
             runs.append(count / steps)
         open_share[kind] = float(np.mean(runs))
     assert open_share["noise"] < 0.02 and open_share["honest"] > 0.85
+
+
+def test_steps_are_as_long_as_the_evidence_is_strong() -> None:
+    new = Evidence()
+    assert 0 < new.trust(0.1) < 0.2
+    sure = new
+    for _ in range(4):
+        sure = sure.after(0.5)
+    assert sure.trust(0.1) == 1.0
+    fading = [sure := sure.after(-0.2) for _ in range(9)]
+    assert [one.trust(0.1) for one in fading] == sorted((one.trust(0.1) for one in fading), reverse=True)
+    assert fading[-1].trust(0.1) == 0.0 and fading[-1].total(0.1) < 0
+    assert new.trust(-1.0) == fading[-1].trust(-1.0) == 1.0, "who lets every batch pass wants steps of full length"

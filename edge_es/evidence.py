@@ -46,6 +46,6 @@ class Evidence:
         return total
 
     def trust(self, limit: float) -> float:
-        """Factor on the step size: how far the sum is over 0, as a share of CERTAIN. Under noise the sum gets over 0 now
-        and then, and hardly ever far; a step that is half as long costs a quarter. 1 where every batch passes."""
+        """Factor on the step size: how far the sum is over 0, as a share of CERTAIN. Under noise it gets over 0 now and
+        then, and hardly ever far; a step that is half as long costs a quarter. 1 where every batch passes."""
         return 1.0 if limit <= -1 else min(1.0, max(0.0, self.total(limit) / CERTAIN))

@@ -3,11 +3,14 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
+T = TypeVar("T")
 LEAST_CHANCE = 0.1  # weight of an event that every member solves, so that it is looked at again
 LEAST_REACH = 0.05  # share of the step size that is left when all is solved
 WINDOW = 128  # events by which it is judged how much is solved: what was learned long ago says nothing of what is new
 RECENT = 0.5  # weight of the newest look at an event
+KNOWN = 4096  # events of which something is known: those looked at last; a turn draws from half as many
 
 
 def chance(solved: float, doubts: int = 0) -> float:
@@ -51,6 +54,13 @@ def look(known: dict[str, float], ids: Sequence[str], shares: Sequence[float | N
         if share is not None:
             before = known.pop(one, share)
             known[one] = (1 - RECENT) * before + RECENT * share
+    forget(known)
+
+
+def forget(known: dict[str, T]) -> None:
+    """Drops the events that were looked at longest ago, over KNOWN: a daemon runs for months."""
+    while len(known) > KNOWN:
+        del known[next(iter(known))]
 
 
 def reach(solved: Mapping[str, float]) -> float:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_es.batch import forget
+
 LONG = 16  # looks over which an agreement is averaged: what the others are may change
 LEAST_SOLVED = 0.1  # share of members that solve an event, from which on it contradicts nothing
 DOUBTED = 0.01  # weight in the consensus of an event that is doubted
@@ -53,9 +55,10 @@ def after(known: Mapping[str, Standing], ids: Sequence[str], found: Sequence[flo
 def look(known: dict[str, Standing], ids: Sequence[str], found: Sequence[float]) -> None:
     """The same in place, for a replay of many looks."""
     for one, value in zip(ids, found, strict=True):
-        before = known.get(one, NEW)
+        before = known.pop(one, NEW)
         looks = before.looks + 1
         known[one] = Standing(before.agreement + (value - before.agreement) / min(looks, LONG), looks)
+    forget(known)
 
 
 def doubted(standing: Standing, solved: float) -> bool:

@@ -19,7 +19,8 @@ from service.demo.material import messages, task
 from service.demo.process import Child, running
 from service.load.traffic import closed_loop_of
 
-# Every step is published, and what is bounded over months is bounded by so little that it is full after the warm-up.
+# Every step is published and no rollback ends learning, since rounds wait for versions; and what is bounded over months
+# is bounded by so little that it is full after the warm-up.
 SETTINGS = """\
 [learn]
 max_uses = 4
@@ -29,6 +30,9 @@ min_reliability = -1.0
 
 [serve]
 prefix_cache = "16MiB"
+
+[rollback]
+max_in_a_row = 1000
 
 [state]
 keep_events = 2000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_es import batch
+from edge_es import batch, consensus
 
 SHARES = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(0, 1), max_size=12)
 
@@ -81,3 +81,14 @@ def test_another_look_moves_what_is_known_half_way() -> None:
     known = batch.after({}, ["a", "b"], [1.0, None])
     assert known == {"a": 1.0}
     assert batch.after(known, ["a", "c"], [0.0, 0.5]) == {"a": 0.5, "c": 0.5} and known == {"a": 1.0}
+
+
+def test_what_was_looked_at_longest_ago_is_forgotten_first() -> None:
+    solved: dict[str, float] = {}
+    standing: dict[str, consensus.Standing] = {}
+    for one in range(batch.KNOWN + 10):
+        batch.look(solved, [str(one), "again"], [0.5, 1.0])
+        consensus.look(standing, [str(one), "again"], [0.1, 0.2])
+    for known in (solved, standing):
+        assert len(known) == batch.KNOWN and "again" in known and str(batch.KNOWN + 9) in known
+        assert "10" not in known and "11" in known

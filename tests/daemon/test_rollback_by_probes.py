@@ -55,7 +55,7 @@ def reckless(tree: dict[str, Any], known: Path) -> dict[str, Any]:
     over = {
         "search": {"alpha": 20.0, "focus": False},
         "guards": {"protect": {"energy": 0.0}},
-        "learn": {"max_uses": 2},
+        "learn": {"max_uses": 2, "kl_below": 0.0},
         "probes": {"suites": [str(known)]},
         "rollback": {"max_in_a_row": 2},
     }

@@ -1,6 +1,5 @@
 """What it costs to have members evaluated by workers: the same asks in this process, on as many cores."""
 
-import pickle
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ import torch
 
 from edge_es import noise
 from edge_es.cluster.driven import Driven
-from edge_es.cluster.link import Begin
+from edge_es.cluster.link import Begin, packed
 from edge_es.cluster.way import way_to
 from edge_es.cluster.worker import Facts
 from edge_es.config import Config
@@ -91,13 +90,13 @@ def _paired(
             theirs.append(others)
         say(f"round {number}: {mine:.2f} s here, {others:.2f} s by workers")
     scores = run(here.scores(state.delta, asks[0]))
-    items = sum(len(pickle.dumps(ask.events)) for ask in asks)
+    items = sum(len(packed(ask.events)) for ask in asks)
     return {
         "in_process_seconds": statistics.median(own),
         "workers_seconds": statistics.median(theirs),
         "overhead": statistics.median(theirs) / statistics.median(own) - 1,
-        "out_bytes": sum(len(pickle.dumps(ask)) for ask in asks) - items,
-        "back_bytes": len(asks) * len(pickle.dumps(scores)),
+        "out_bytes": sum(len(packed(ask)) for ask in asks) - items,
+        "back_bytes": len(asks) * len(packed(scores)),
         "item_bytes": items,
     }
 

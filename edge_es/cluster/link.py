@@ -1,6 +1,7 @@
 """What the serving machine and its driver say to each other, over a socket between the two processes alone.
 
-The driver is this program's own child; nothing of this crosses a network or touches a disk.
+The driver is this program's own child, at the other end of a pair of sockets without a name: nothing of this crosses
+a network or touches a disk, which is why it may be pickled, and nothing else in this package may.
 """
 
 import pickle
@@ -74,9 +75,14 @@ class Standings:
     workers: Sequence[Mapping[str, Any]]
 
 
+def packed(message: object) -> bytes:
+    """As it crosses."""
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+
+
 def say(link: Connection, message: object) -> None:
     """Raises OSError where the other side is gone."""
-    link.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+    link.send_bytes(packed(message))
 
 
 def heard(data: bytes) -> Any:

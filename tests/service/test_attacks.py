@@ -276,8 +276,8 @@ def test_the_chat_token_opens_no_administration(daemon: Daemon) -> None:
 
 
 def test_nothing_is_unpickled_or_evaluated() -> None:
-    """Not by this package: what is stored is JSON, SQLite and safetensors. What the daemon and its own child say to each
-    other over a pair of sockets is neither stored nor anybody else's: that one file may."""
+    """Not by this package: what is stored is JSON, SQLite and safetensors. What the daemon and its own child say to
+    each other over a pair of sockets is neither stored nor anybody else's: that one file may."""
     from pathlib import Path
 
     import service

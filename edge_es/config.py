@@ -144,7 +144,10 @@ class LearnSection(Section):
     enabled: bool = True
     min_events: int = Field(16, ge=1)
     max_uses: int = Field(64, ge=1, description="steps that one event may serve")
-    batch: int = Field(32, ge=1, description="events a step")
+    batch: int = Field(32, ge=1, description="events a step, at least")
+    max_batch: int = Field(
+        256, ge=1, description="events a step, at most: batches grow as events agree less; `batch` or less: they do not"
+    )
     groups: int = Field(
         4, ge=1, description="parts of the population, each scored on its own part of the batch; 1: all on all of it"
     )

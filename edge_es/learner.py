@@ -78,7 +78,7 @@ def turn(state: State, events: Sequence[Event], fresh: bool, around: Surrounding
     ids = [event.id for event in events]
     state = replace(
         state,
-        evidence=state.evidence.after(fitness.reliability),
+        evidence=state.evidence.after(fitness.reliability, len(events)),
         solved=batch.after(state.solved, ids, [looked[one] for one in ids]),
         standing=consensus.after(state.standing, ids, [agreed[one] for one in ids]),
     )

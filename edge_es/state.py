@@ -59,6 +59,10 @@ class State:
         standing, solved = self.known(event_id)
         return batch.chance(solved, standing.looks if doubting and consensus.doubted(standing, solved) else 0)
 
+    def batch_size(self, config: Config) -> int:
+        """Events that the next step takes, where there are so many."""
+        return self.evidence.batch(config.learn.batch, config.learn.max_batch, config.gates.min_reliability)
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -170,5 +174,5 @@ def _evidence_so_far(rows: Sequence[Row]) -> Evidence:
         if row.kind == "rollback":
             evidence = Evidence()
         elif row.kind == "step":
-            evidence = evidence.after(row.stats.get("fitness_reliability"))
+            evidence = evidence.after(row.stats.get("fitness_reliability"), len(row.events))
     return evidence

@@ -112,7 +112,7 @@ def tune(
     prompts: texts, which are continued, or lists of messages, which are chats.
     reward: `f(completions=[...], prompts=[...], **columns) -> list[float]`, TRL's convention; larger is better, any
     finite scale. Called once for many members' answers together; arguments that it does not take are left out.
-    steps: attempts; each evaluates search.population members on learn.batch prompts in all learn.groups.
+    steps: attempts; each evaluates search.population members, in learn.groups parts, on learn.batch prompts or more.
     columns: name -> a value a prompt, handed to `reward` for the prompts in question.
     max_tokens: of an answer. best: the reward than which there is no better; steps shorten as prompts reach it.
     config: a `Config`, or sections of one such as {"search": {"population": 32}}.
@@ -141,7 +141,7 @@ def tune(
     with _bar(steps, progress) as told:
         try:
             for number in range(steps):
-                drawn = _drawn(state, events, settings.learn.batch, rng)
+                drawn = _drawn(state, events, state.batch_size(settings), rng)
                 state = run(turn(state, drawn, number == 0, around))
                 told(_said(journal))
         except KeyboardInterrupt:

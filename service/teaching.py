@@ -172,7 +172,7 @@ class Teaching:
         learn = self._config.learn
         section, state = self._config.feedback, self.state
         chosen = self._store.next_batch(
-            learn.batch,
+            state.batch_size(self._config),
             state.attempt,
             learn.max_uses,
             lambda one: state.chance(one, section.clip > 0),

@@ -68,7 +68,7 @@ class EdgeES:
             *(ids[i] for i in order([self._state.chance(one, doubting) for one in ids], self._rng)),
         ]
         sources = [self._events[one].tags.get("source") for one in candidates]
-        chosen = capped(sources, self._config.learn.batch, self._config.feedback.max_share)
+        chosen = capped(sources, self._state.batch_size(self._config), self._config.feedback.max_share)
         drawn = {candidates[i] for i in chosen}
         new = [one for one in self._waiting if one in drawn]
         self._waiting = [one for one in self._waiting if one not in drawn]

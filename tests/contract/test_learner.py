@@ -183,7 +183,7 @@ def test_a_step_is_as_long_as_the_fitness_has_been_reliable(base: Base) -> None:
         state = run(turn(state, demonstrations(6), True, around))
         norms[shrink] = around.journal.rows()[-1].stats["step_norm"]
     first = around.journal.rows()[-1].stats["fitness_reliability"]
-    share = max(LEAST_SHRINKAGE, Evidence().after(first).mean)
+    share = max(LEAST_SHRINKAGE, Evidence().after(first, 32).mean)
     assert norms[True] == pytest.approx(norms[False] * share, rel=1e-5)
     assert norms[True] < norms[False]
 

@@ -26,9 +26,9 @@ from edge_es.spaces.adapter import InputSide
 from edge_es.spaces.delta import Delta, Part, pack
 from edge_es.spaces.input_side import orthonormal
 
-SCOUTS = 4  # pairs that each block is tried with
-SCOUT_EVENTS = 8
-MOST = 0.9  # share of the gain of new inputs that is kept
+SCOUTS = 8  # pairs that each block is tried with
+SCOUT_EVENTS = 16
+MOST = 0.8  # share of the gain of new inputs that is kept: the last fifth is spread thinly, as noise and harm are
 SCOUT_TEXTS = 16  # protected ones
 LEAST_DRIFT = 1e-7  # nats a token: what rounding makes of none
 

@@ -31,7 +31,8 @@ T = TypeVar("T")  # an event, or its id
 LEAST_SHRINKAGE = 0.05
 NEAR_TEXTS = 64  # protected texts that the canary watches
 LOOK = 10  # attempts after which it is looked anew which they are
-NEAR_AT_ONCE = 8  # of those, how many the KL in the fitness watches in one step: others in the next
+NEAR_AT_ONCE = 8  # of those, how many the KL in the fitness watches in one step
+NEAR_ALWAYS = 2  # of these, how many it watches in every step
 
 
 def turn(state: State, events: Sequence[Event], fresh: bool, around: Surroundings) -> Slices[State]:
@@ -174,9 +175,11 @@ def shares(pairs: int, events: Sequence[T], groups: int) -> list[tuple[range, Se
 
 
 def watched(near: Sequence[int], step: int) -> tuple[int, ...]:
-    """Those of the protected texts that this step's fitness counts: NEAR_AT_ONCE, going round."""
-    count = min(NEAR_AT_ONCE, len(near))
-    return tuple(near[(step * count + i) % len(near)] for i in range(count))
+    """Those of the protected texts that this step's fitness counts, NEAR_AT_ONCE: the first ones, which drifted most,
+    in every step, since most of the drift is in a few; the others going round."""
+    first, rest = near[:NEAR_ALWAYS], near[NEAR_ALWAYS:]
+    count = min(NEAR_AT_ONCE - NEAR_ALWAYS, len(rest))
+    return (*first, *(rest[(step * count + i) % len(rest)] for i in range(count)))
 
 
 def _shrinkage(state: State, config: Config) -> float:

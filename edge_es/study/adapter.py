@@ -92,11 +92,11 @@ class EdgeES:
 def evaluations(rows: Sequence[Row], config: Config) -> int:
     """Members times the items of the feedback that they were scored on, the search for the blocks that matter
     included; the protected texts whose KL joins the fitness are not."""
-    total = 0
+    total, drawn = 0, max([config.learn.batch, *(len(row.events) for row in rows)])
     for row in rows:
         if row.kind == "step":
             groups = shares(row.population // 2, row.events, config.learn.groups)
             total += sum(2 * len(pairs) * len(own) for pairs, own in groups)
         scouts = 2 * SCOUTS * len(row.stats.get("scouted", {}))
-        total += scouts * min(SCOUT_EVENTS, config.learn.batch)
+        total += scouts * min(SCOUT_EVENTS, drawn)
     return total

@@ -63,8 +63,8 @@ def test_what_cannot_be_felt_is_not_chosen(base: Base) -> None:
 
 def test_new_inputs_by_their_gain_and_answers_that_differ_by_gain_for_harm() -> None:
     new = {
-        ("all", "layers.0.k"): Felt(6.0, 1e-3),
-        ("all", "layers.0.v"): Felt(1.0, 1e-3),
+        ("all", "layers.0.k"): Felt(5.0, 1e-3),
+        ("all", "layers.0.v"): Felt(2.0, 1e-3),
         ("all", "layers.2.v"): Felt(3.5, 0.0),
         ("all", "layers.2.k"): Felt(0.5, 0.0),
     }
@@ -75,7 +75,7 @@ def test_new_inputs_by_their_gain_and_answers_that_differ_by_gain_for_harm() -> 
         ("unexpected", "layers.1.v"): Felt(5.0, 2e-4),
         ("unexpected", "layers.1.o"): Felt(0.5, 1e-3),
     }
-    first = [("all", "layers.0.k"), ("all", "layers.0.v"), ("all", "layers.2.v")]  # 10.5 of 11
+    first = [("all", "layers.0.k"), ("all", "layers.0.v"), ("all", "layers.2.v")]  # 10.5 of 11; 8.5 are too few
     assert chosen(new) == first
     both = [("unexpected", "layers.1.k"), ("unexpected", "layers.1.v")]
     assert chosen(answers) == both  # 81 / 3e-4; k alone 16 / 1e-4

@@ -15,6 +15,7 @@ QUICK = {
     "search.focus": False,
     "search.target_modules": ["o_proj"],
     "learn.batch": 8,
+    "learn.max_batch": 8,
     "learn.groups": 2,
     "guards.protect.energy": 0,
 }

@@ -75,7 +75,8 @@ def test_a_coin_rates_answers_some_of_which_are_wrong() -> None:
 def test_what_a_learner_receives_comes_first_and_the_oldest_leave() -> None:
     base = load_base(ModelSection(ref="pocket", device="cpu"))
     it = material(base, "alias", 0, 4, 20)
-    config = Config.model_validate({"search": {"population": 4, "focus": False}, "learn": {"batch": 4, "groups": 1}})
+    learn = {"batch": 4, "max_batch": 4, "groups": 1}
+    config = Config.model_validate({"search": {"population": 4, "focus": False}, "learn": learn})
     at = EdgeES(base, config, it.events[:8], it.protected[:32])
     at.receive(it.events[8:14], keep=10)
     for _ in range(3):

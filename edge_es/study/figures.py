@@ -91,7 +91,9 @@ def _norms(records: Sequence[Record], colours: Mapping[str, Any]) -> Any:
         if walked and label:
             xs, ys = zip(*walked, strict=True)
             axis.plot(xs, ys, color="black", linestyle=":", label=rf"{name}: $\alpha\sqrt{{dT/N}}$")
-    axis.set(xlabel="iteration", ylabel="Frobenius norm of the change", xscale="log", yscale="log")
+    axis.set(xlabel="iteration", ylabel="Frobenius norm of the change")
+    if any(one["norm"] for record in records for one in record["checkpoints"]):  # none where nothing was published
+        axis.set(xscale="log", yscale="log")
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_formatter("{x:g}")
         side.set_minor_formatter("{x:g}")

@@ -82,6 +82,12 @@ def test_figures_are_drawn_and_the_same_again(tmp_path: Path) -> None:
     assert first == {path: path.read_bytes() for path in first}
 
 
+def test_an_arm_that_published_nothing_has_figures(tmp_path: Path) -> None:
+    still = record("defaults", "weak_skill", 0, 0.0)
+    still["checkpoints"] = [{**one, "norm": 0.0, "formula_ratio": None} for one in still["checkpoints"]]
+    assert {path.name for path in draw([still], tmp_path)} >= {"norm-weak_skill.png", "norm-weak_skill.svg"}
+
+
 def test_the_matrix_has_every_arm_and_no_task_that_it_cannot_learn() -> None:
     cells = plan.whole(("defaults", "es-full", "sft", "grpo", "es-adapter", "es-adapter+kl"))
     assert len(cells) == len(set(cells))
